@@ -1,0 +1,46 @@
+# One command per habit. Everything happens in .venv, made from the lock files at the first call.
+PYTHON ?= $(firstword $(foreach name,python3.13 python3.12 python3.11 python3,$(shell command -v $(name) 2>/dev/null)))
+BIN := .venv/bin
+LOCK := $(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-emit-find-links \
+	--custom-compile-command "make lock" --quiet pyproject.toml --group build
+INSTANCE = dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && export EARSHOT_RUNTIME_DIR="$$dir/run" EARSHOT_STATE_DIR="$$dir/state" &&
+
+.PHONY: demo test test-quick check format bench lock clean
+
+demo: .venv/.installed ## a conversation with the rehearsal kit: no microphone, no GPU, no network
+	@$(INSTANCE) $(BIN)/supervisor start --config config/demo.toml
+
+test: .venv/.installed-dev ## unit, contract, integration, end to end
+	$(BIN)/python -m pytest
+
+check: .venv/.installed-dev ## format, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: .venv/.installed-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/.installed-dev ## ratios against a baseline measured in the same run
+	$(BIN)/python -m bench
+
+lock: .venv/.installed-dev ## take the newest versions that pyproject.toml allows
+	$(LOCK) --upgrade -o requirements.lock
+	$(LOCK) --group dev --constraint requirements.lock -o requirements-dev.lock
+
+.venv/.installed: requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "error: no python3 found; install Python 3.11 or later"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $(PYTHON) is too old; install Python 3.11 or later, or say make PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "Setting up .venv (once, about a minute) ..."
+	@$(PYTHON) -m venv .venv || { echo "error: $(PYTHON) cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -C editable_mode=compat -e .
+	@touch $@
+
+.venv/.installed-dev: .venv/.installed requirements-dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info

@@ -1,0 +1,262 @@
+"""The runtime of an actor: one main loop over sockets, file descriptors and timers.
+
+An actor is a class that is built with a Runtime. Its constructor loads what is large and says what it listens to; from then
+on it is called. Everything happens in one thread; other threads hand work in with `Runtime.post`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Protocol
+
+import msgspec
+import zmq
+
+from actors.liveness import HANDLING_S, IDLE_S, LOADING_S, STOPPING_S, Phases
+from actors.log import Log
+from actors.registry import find
+from actors.timers import Timer, Timers
+from bus.addresses import Addresses
+from bus.clock import SystemClock
+from bus.codec import Stamp
+from bus.errors import EarshotError, SetupError, WireError
+from bus.events import LoopBack, Publisher, Subscriber, monitor_event
+from bus.jobs import JobClient, LeaseHandler
+from bus.messages.actor import EventsLost
+from bus.messages.base import Body, Message
+from bus.messages.jobs import Job
+from bus.notify import Notifier
+from bus.settings import Settings, load_resolved
+
+LONGEST_POLL_MS = 500  # the phase `idle` is begun anew at least this often
+PROBE_INTERVAL_S = 0.01
+
+Handler = Callable[[Message], None]
+
+
+class Actor(Protocol):
+    """What the runtime asks of an actor."""
+
+    def close(self) -> None:
+        """Give back sockets, devices and files; called once, at the end."""
+
+
+class ActorClass(Protocol):
+    """An actor is built with its runtime. It raises SetupError for what only the user can put right."""
+
+    def __call__(self, runtime: Runtime) -> Actor: ...
+
+
+class Runtime:
+    """What an actor has: its settings, its clock, its log, the three verbs, and the loop that calls it."""
+
+    def __init__(self, name: str, settings: Settings, addresses: Addresses, phases: Phases, notifier: Notifier) -> None:
+        self.name = name
+        self.incarnation = os.environ.get("EARSHOT_INCARNATION") or os.urandom(4).hex()
+        self.settings = settings
+        self.addresses = addresses
+        self.phases = phases
+        self.clock = SystemClock()
+        self.log = Log(settings.log.level, settings.log.format, actor=name, incarnation=self.incarnation)
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.timers = Timers(self.clock.monotonic_ns)
+        self._notifier = notifier
+        self._poller = zmq.Poller()
+        self._callbacks: dict[Any, Callable[[], None]] = {}
+        self._handlers: list[tuple[str, Handler]] = []
+        self._posted: deque[Callable[[], None]] = deque()
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._exit_code: int | None = None
+        self.events = Publisher(self.context, addresses.events_in, Stamp(name, self.incarnation))
+        self._subscriber = Subscriber(self.context, addresses.events_out, (), self._on_bad_event, self._on_lost_events)
+        self._probe = LoopBack(self.events, self._subscriber)
+        self._probing: Timer | None = None
+        self._jobs: JobClient | None = None
+        self.watch(self._wake, self._run_posted)
+        self.watch(self._subscriber.socket, self._receive_events)
+        self._watch_broker()
+
+    # -- the three verbs ------------------------------------------------------------------------------------------
+
+    def publish(self, body: Body, *, turn: str = "", stream: str = "") -> None:
+        """Publish an event. It may be lost; nothing may depend on it."""
+        self.events.publish(body, turn=turn, stream=stream)
+
+    def subscribe(self, topic: str, handler: Handler) -> None:
+        """Call `handler` with each event whose topic begins with `topic`."""
+        self._handlers.append((topic, handler))
+        self._subscriber.subscribe(topic)
+
+    def submit(self, job: Job, payload: bytes | None = None, on_accepted: Callable[[], None] | None = None) -> None:
+        """Hand a job to the dispatcher, again and again until it has it; then call `on_accepted`."""
+        self.jobs.submit(job, payload, on_accepted)
+
+    def work(self, queue: str, handler: LeaseHandler) -> None:
+        """Be a worker of `queue`: `handler` gets one lease at a time and ends it, now or later."""
+        self.jobs.work(queue, handler)
+
+    @property
+    def jobs(self) -> JobClient:
+        """The connection to the dispatcher, made when first used."""
+        if self._jobs is None:
+            client = JobClient(self.context, self.addresses.jobs, Stamp(self.name, self.incarnation), self._on_bad_event)
+            self.watch(client.socket, client.receive)
+            self.watch(client.monitor, client.notice_connection)
+            self.every(1.0, client.resend)
+            self._jobs = client
+        return self._jobs
+
+    # -- the loop -------------------------------------------------------------------------------------------------
+
+    def watch(self, source: zmq.Socket[Any] | int, callback: Callable[[], None]) -> None:
+        """Call `callback` whenever the socket or file descriptor can be read."""
+        self._callbacks[source] = callback
+        self._poller.register(source, zmq.POLLIN)
+
+    def unwatch(self, source: zmq.Socket[Any] | int) -> None:
+        """Stop watching; to be called before the source is closed."""
+        self._poller.unregister(source)
+        del self._callbacks[source]
+
+    def after(self, delay_s: float, callback: Callable[[], None]) -> Timer:
+        """Call `callback` once, later."""
+        return self.timers.after(delay_s, callback)
+
+    def every(self, interval_s: float, callback: Callable[[], None]) -> Timer:
+        """Call `callback` again and again."""
+        return self.timers.every(interval_s, callback)
+
+    def post(self, callback: Callable[[], None]) -> None:
+        """Run `callback` in the main loop soon. The one method that other threads may call."""
+        self._posted.append(callback)
+        os.eventfd_write(self._wake, 1)
+
+    def status(self, text: str) -> None:
+        """Tell the parent, in words for the user, what this actor is doing or waiting for."""
+        self._notifier.tell(STATUS=text)
+
+    def stop(self, exit_code: int = 0) -> None:
+        """Leave the loop at the end of this round."""
+        self._exit_code = exit_code if self._exit_code is None else self._exit_code
+        os.eventfd_write(self._wake, 1)
+
+    def run(self, actor_class: ActorClass) -> int:
+        """Build the actor, become ready, loop, close; return the exit status."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        actor = actor_class(self)
+        self._begin_probe()
+        while self._exit_code is None:
+            self._turn_once()
+        self.phases.enter("stopping", STOPPING_S)
+        self._notifier.tell(STOPPING="1")
+        actor.close()
+        self._close()
+        return self._exit_code
+
+    def _turn_once(self) -> None:
+        self.phases.enter("idle", IDLE_S)
+        ready = self._poller.poll(self.timers.wait_ms(LONGEST_POLL_MS))
+        self.phases.enter("handling", HANDLING_S)
+        for source, _ in ready:
+            callback = self._callbacks.get(source)  # an earlier callback of this round may have ended the watch
+            if callback is not None:
+                callback()
+        self.timers.run_due()
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self.stop()
+
+    def _run_posted(self) -> None:
+        os.eventfd_read(self._wake)
+        while self._posted:
+            self._posted.popleft()()
+
+    def _close(self) -> None:
+        if self._jobs is not None:
+            self._jobs.close()
+        self.events.close()
+        self._broker_monitor.close()
+        self._subscriber.socket.disable_monitor()
+        self._subscriber.close()
+        self.context.term()
+
+    # -- events ---------------------------------------------------------------------------------------------------
+
+    def _receive_events(self) -> None:
+        for message in self._subscriber.receive():
+            if self._probe.hear(message):
+                self._end_probe()
+                continue
+            for topic, handler in self._handlers:
+                if message.topic.startswith(topic):
+                    handler(message)
+
+    def _begin_probe(self) -> None:
+        self._probe.begin()
+        self._probe.ask()
+        self._probing = self.every(PROBE_INTERVAL_S, self._probe.ask)
+
+    def _end_probe(self) -> None:
+        if self._probing is not None and self._probe.heard:
+            self._probing.cancel()
+            self._probing = None
+            self._notifier.tell(READY="1", WATCHDOG="1", X_EARSHOT_PHASE=self.phases.name)
+
+    def _watch_broker(self) -> None:
+        self._broker_monitor = self._subscriber.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self.watch(self._broker_monitor, self._on_broker_lost)
+
+    def _on_broker_lost(self) -> None:
+        monitor_event(self._broker_monitor)
+        if self._probing is None:
+            self.log.warning("event broker lost, subscribing again")
+            self._begin_probe()
+
+    def _on_bad_event(self, error: WireError) -> None:
+        self.log.warning("bad message dropped", error=str(error))
+
+    def _on_lost_events(self, message: Message, count: int) -> None:
+        self.log.warning("events lost", sender=message.envelope.sender, topic=message.topic, count=count)
+        if message.topic != EventsLost.topic:
+            self.publish(EventsLost(sender=message.envelope.sender, lost_topic=message.topic, count=count))
+
+
+def run(name: str, arguments: list[str], phases: Phases, notifier: Notifier) -> int:
+    """Run actor `name` until it stops; return the exit status, EX_CONFIG for what only the user can put right."""
+    phases.enter("loading", LOADING_S)
+    try:
+        settings = _settings(arguments)
+        addresses = Addresses.resolve(settings.instance.runtime_dir, settings.instance.state_dir)
+        runtime = Runtime(name, settings, addresses, phases, notifier)
+        return runtime.run(find(name))
+    except EarshotError as error:
+        notifier.tell(X_EARSHOT_REASON=str(error), STATUS=str(error))
+        sys.stderr.write(f"{name}: {error}\n")
+        return os.EX_CONFIG if isinstance(error, SetupError) else 1
+    except Exception as error:
+        notifier.tell(X_EARSHOT_REASON=f"{name} crashed: {type(error).__name__} (see `supervisor logs {name}`)")
+        raise
+
+
+def _settings(arguments: list[str]) -> Settings:
+    """The resolved configuration of the launcher, changed by `--set SECTION.KEY=JSON` arguments."""
+    path = os.environ.get("EARSHOT_CONFIG")
+    settings = load_resolved(path) if path else Settings()
+    if not arguments:
+        return settings
+    tables: dict[str, Any] = msgspec.to_builtins(settings)
+    for flag, text in zip(arguments[::2], arguments[1::2], strict=False):
+        section, dot, key = text.partition("=")[0].partition(".")
+        if flag != "--set" or not dot or section not in tables:
+            raise SetupError(f"cannot use the argument {flag} {text}; write --set SECTION.KEY=JSON")
+        tables[section][key] = msgspec.json.decode(text.partition("=")[2])
+    try:
+        return msgspec.convert(tables, Settings)
+    except msgspec.ValidationError as error:
+        raise SetupError(f"--set: {error}") from None

@@ -1,0 +1,1 @@
+"""The turn manager: decides what is to become of each thing heard."""

@@ -1,0 +1,106 @@
+"""The actor `memory`: a worker of the queue `memory`. It finds the context of a question, and keeps the turns that are over."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from actors.llm.prompt import estimate_tokens
+from actors.memory.context import PastRound, messages_of, trim
+from actors.memory.counting import Counting, ServerCounter
+from actors.memory.store import Store, database_path
+from bus.messages.jobs import Answer, Job, Recall, Remember
+from bus.messages.turn import Round, TurnFinished, TurnRecord
+from bus.timings import RECALL_END, RECALL_START, REMEMBERED, timings_ms
+
+if TYPE_CHECKING:
+    from actors.actor import Runtime
+    from bus.jobs import Lease
+
+RETRY_MS = 1000
+
+
+class Memory:
+    """Reads and writes the store, one job at a time."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        """Raise SetupError when the database cannot be used."""
+        self._runtime = runtime
+        self._settings = runtime.settings.memory
+        self._store = Store(database_path(self._settings, runtime.addresses))
+        self._counting = Counting(ServerCounter(runtime.settings, runtime.addresses), self._on_counted)
+        self._counting.start()
+        runtime.work("memory", self._on_lease)
+
+    def close(self) -> None:
+        self._store.close()
+
+    def _on_lease(self, lease: Lease) -> None:
+        match lease.job.work:
+            case Recall() as work:
+                self._recall(lease, work)
+            case Remember() as work:
+                self._remember(lease, work)
+            case other:
+                lease.failed(f"a {type(other).__name__} is no job for memory", retry=False)
+
+    # -- before the answer ----------------------------------------------------------------------------------------
+
+    def _recall(self, lease: Lease, work: Recall) -> None:
+        job = lease.job
+        start_ns = self._runtime.clock.monotonic_ns()
+        rounds = [past.round for past in self._context(job.stream)]
+        answer = Answer(transcript=work.transcript, role=work.role, system=work.system, max_tokens=work.max_tokens, rounds=rounds)
+        marks = {**job.marks, RECALL_START: start_ns, RECALL_END: self._runtime.clock.monotonic_ns()}
+        lease.done([Job(turn=job.turn, stream=job.stream, work=answer, revision=job.revision, marks=marks)])
+
+    def _context(self, stream: str) -> Sequence[PastRound]:
+        """The rounds to give. When the store cannot be read there are none: an answer without memory is better than no answer."""
+        settings = self._settings
+        try:
+            window = self._store.window(stream, settings.rounds, settings.trim_block)
+        except sqlite3.Error as error:
+            self._runtime.log.warning("memory cannot be read, answering without it", error=str(error))
+            return ()
+        return trim(window, settings.max_context_tokens, settings.trim_block)
+
+    # -- after it -------------------------------------------------------------------------------------------------
+
+    def _remember(self, lease: Lease, work: Remember) -> None:
+        job = lease.job
+        past = Round(user=work.transcript, assistant=work.reply)
+        try:
+            kept = self._store.remember(self._record(job, work), estimate_tokens(messages_of(past)))
+        except sqlite3.Error as error:
+            self._runtime.log.warning("turn cannot be remembered yet", turn=job.turn, error=str(error))
+            lease.failed(f"the memory store cannot be written: {error}", retry=True, delay_ms=RETRY_MS)
+            return
+        self._runtime.publish(TurnFinished(record=kept), turn=job.turn, stream=job.stream)
+        lease.done()
+        if kept.state == "answered":
+            self._counting.want(job.turn, past)
+
+    def _record(self, job: Job, work: Remember) -> TurnRecord:
+        clock = self._runtime.clock
+        return TurnRecord(
+            turn=job.turn,
+            stream=job.stream,
+            role=work.role,
+            state=work.state,
+            transcript=work.transcript,
+            reply=work.reply,
+            wall_ns=clock.wall_ns(),
+            timings_ms=timings_ms({**job.marks, REMEMBERED: clock.monotonic_ns()}),
+            detail=work.detail,
+        )
+
+    def _on_counted(self, turn: str, tokens: int) -> None:
+        self._runtime.post(partial(self._set_tokens, turn, tokens))
+
+    def _set_tokens(self, turn: str, tokens: int) -> None:
+        try:
+            self._store.set_tokens(turn, tokens)
+        except sqlite3.Error as error:
+            self._runtime.log.warning("token count not kept", turn=turn, error=str(error))

@@ -1,0 +1,161 @@
+"""Looking into the memory store, and forgetting. Works whether or not the assistant is running."""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+import click
+import msgspec
+
+from actors.memory.store import Store, database_path
+from bus.addresses import Addresses
+from bus.errors import EarshotError
+from bus.messages.turn import TurnRecord
+from bus.settings import Settings, load_resolved
+from bus.timings import TOTAL
+
+NS_PER_S = 1_000_000_000
+LATEST_NS = 2**63 - 1  # the largest number that SQLite takes
+UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+def point_in_time(text: str) -> int:
+    """Wall-clock nanoseconds of `10m` (ago), a date with or without a time of day, or the nanoseconds themselves."""
+    ago = re.fullmatch(r"(\d+)([smhdw])", text)
+    if ago:
+        return max(0, time.time_ns() - int(ago[1]) * UNITS_S[ago[2]] * NS_PER_S)
+    if re.fullmatch(r"\d{15,}", text):
+        return min(int(text), LATEST_NS)
+    try:
+        return round(datetime.fromisoformat(text).timestamp() * NS_PER_S)
+    except (ValueError, OverflowError):
+        examples = "10m, 2h or 3d (ago), 2030-01-31, '2030-01-31 18:00', or nanoseconds since 1970"
+        raise click.BadParameter(f"{text!r} is no time; write {examples}") from None
+
+
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object per turn and line.")
+
+
+@click.group()
+def main() -> None:
+    """What was said: show, search, export and forget turns."""
+
+
+@main.command("list")
+@click.option("--last", default=20, show_default=True, type=click.IntRange(1), help="How many turns.")
+@AS_JSON
+def list_turns(last: int, as_json: bool) -> None:
+    """Show the last turns."""
+    with _store() as store:
+        _show(store.newest(last), as_json)
+
+
+@main.command()
+@click.argument("text")
+@click.option("--last", default=20, show_default=True, type=click.IntRange(1), help="How many turns at most.")
+@AS_JSON
+def search(text: str, last: int, as_json: bool) -> None:
+    """Show the last turns with all the words of TEXT, which may be beginnings of words."""
+    with _store() as store:
+        _show(store.search(text, last), as_json)
+
+
+@main.command()
+@click.option("--stream", default="", help="Only this conversation.")
+@click.option("--since", type=point_in_time, metavar="TIME", help="Only turns since then: 10m, 2h, 3d (ago), a date, or nanoseconds.")
+@click.option("--json", "_as_json", is_flag=True, help="JSON lines: the only format, so this changes nothing.")
+def export(stream: str, since: int | None, _as_json: bool) -> None:
+    """Write the turns to standard output, one JSON object per line."""
+    with _store() as store:
+        _write_json(store.export(stream, since or 0))
+
+
+@main.command()
+@click.option("--turn", help="This turn.")
+@click.option("--stream", help="All turns of this conversation.")
+@click.option("--before", type=point_in_time, metavar="TIME", help="All turns before then: 10m, 2h, 3d (ago), a date, or nanoseconds.")
+@click.option("--all", "everything", is_flag=True, help="All turns.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def forget(turn: str | None, stream: str | None, before: int | None, everything: bool, yes: bool) -> None:
+    """Forget turns for good: they are overwritten in the file, its index and its log."""
+    chosen = [choice for choice in (turn, stream, before, everything or None) if choice is not None]
+    if len(chosen) != 1:
+        raise click.UsageError("say what to forget: one of --turn, --stream, --before, --all")
+    with _store() as store:
+        if everything and not yes:
+            _confirm("Forget everything that was said?")
+        if turn is not None:
+            count = store.forget_turn(turn)
+        elif stream is not None:
+            count = store.forget_stream(stream)
+        elif before is not None:
+            count = store.forget_before(before)
+        else:
+            count = store.forget_all()
+    click.echo(f"Forgot {count} turn{'' if count == 1 else 's'}.")
+
+
+def _confirm(question: str) -> None:
+    if not sys.stdin.isatty():
+        raise click.UsageError("there is nobody to ask; add --yes")
+    click.confirm(question, abort=True)
+
+
+@contextmanager
+def _store() -> Iterator[Store]:
+    """The store of this instance; every error is told in one line."""
+    try:
+        store = _open()
+        try:
+            yield store
+        finally:
+            store.close()
+    except (EarshotError, sqlite3.Error) as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _open() -> Store:
+    config = os.environ.get("EARSHOT_CONFIG") or Addresses.resolve().config
+    settings = load_resolved(config) if Path(config).exists() else Settings()
+    addresses = Addresses.resolve(settings.instance.runtime_dir, settings.instance.state_dir)
+    path = database_path(settings.memory, addresses)
+    if not path.exists():
+        raise EarshotError(f"nothing is remembered yet: there is no {path}; EARSHOT_STATE_DIR names another state directory")
+    return Store(path, create=False)
+
+
+def _show(records: list[TurnRecord], as_json: bool) -> None:
+    if as_json:
+        _write_json(records)
+    elif not records:
+        click.echo("No turns.")
+    else:
+        _print_table(records)
+
+
+def _write_json(records: Iterable[TurnRecord]) -> None:
+    for record in records:
+        click.echo(msgspec.json.encode(record))
+
+
+def _print_table(records: list[TurnRecord]) -> None:
+    from rich.console import Console  # here, because only a table needs them
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("When", "Stream", "State", "User", "AI", "Time", box=None, header_style="bold")
+    table.columns[-1].justify = "right"
+    for record in records:
+        when = datetime.fromtimestamp(record.wall_ns / NS_PER_S).strftime("%Y-%m-%d %H:%M:%S")
+        seconds = f"{record.timings_ms[TOTAL] / 1000:.1f} s" if TOTAL in record.timings_ms else ""
+        cells = (when, record.stream, record.state, record.transcript, record.reply, seconds)
+        table.add_row(*(Text(cell) for cell in cells))  # Text: what was said is not markup
+    Console().print(table)

@@ -1,0 +1,98 @@
+"""The two processes that the bus itself is made of, as actors: the broker of events and the dispatcher of jobs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bus.codec import Stamp
+from bus.messages.actor import ActorExited, BrokerBeat
+from bus.messages.base import Message
+from bus.messages.jobs import Job, JobMoved
+
+if TYPE_CHECKING:
+    from actors.actor import Runtime
+    from actors.timers import Timer
+
+BEAT_INTERVAL_S = 1.0
+ANSWER_MARGIN_S = 10.0
+
+
+class BrokerActor:
+    """Forwards events, and listens to itself: when its own beat does not come back, it ends, to be started anew."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        from bus.broker import Broker
+
+        self._runtime = runtime
+        self._broker = Broker(runtime.context, runtime.addresses.events_in, runtime.addresses.events_out)
+        self._heard = True
+        runtime.subscribe(BrokerBeat.topic, self._on_beat)
+        runtime.every(BEAT_INTERVAL_S, self._check)
+
+    def close(self) -> None:
+        self._broker.close()
+
+    def _on_beat(self, _message: Message) -> None:
+        self._heard = True
+
+    def _check(self) -> None:
+        if not self._heard:
+            self._runtime.log.error("events no longer come through, ending to be started anew")
+            self._runtime.stop(1)
+        self._heard = False
+        self._runtime.publish(BrokerBeat())
+
+
+class DispatcherActor:
+    """Keeps the jobs."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        from bus.dispatcher import Dispatcher
+        from bus.spool import Spool
+
+        self._runtime = runtime
+        settings = runtime.settings
+        self._dispatcher = Dispatcher(
+            runtime.context,
+            runtime.addresses.jobs,
+            Spool(runtime.addresses.spool, settings.jobs.synchronous),
+            Stamp(runtime.name, runtime.incarnation),
+            runtime.clock,
+            max_attempts=settings.jobs.max_attempts,
+            deadlines_s={"transcribe": 30.0, "answer": settings.llm.total_timeout_s + ANSWER_MARGIN_S},
+            on_moved=self._on_moved,
+            on_trouble=self._on_trouble,
+        )
+        self._timer: Timer | None = None
+        runtime.subscribe(ActorExited.topic, self._on_exited)
+        runtime.watch(self._dispatcher.socket, self._receive)
+        self._plan_tick()
+
+    def close(self) -> None:
+        self._dispatcher.close()
+
+    def _receive(self) -> None:
+        self._dispatcher.receive()
+        self._plan_tick()
+
+    def _tick(self) -> None:
+        self._dispatcher.tick()
+        self._plan_tick()
+
+    def _plan_tick(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        wait_s = self._dispatcher.wait_s()
+        self._timer = None if wait_s is None else self._runtime.after(wait_s, self._tick)
+
+    def _on_exited(self, message: Message) -> None:
+        if isinstance(message.body, ActorExited):
+            self._dispatcher.worker_exited(message.body.actor, message.body.incarnation)
+            self._plan_tick()
+
+    def _on_moved(self, job: Job, moved: JobMoved) -> None:
+        self._runtime.publish(moved, turn=job.turn, stream=job.stream)
+
+    def _on_trouble(self, line: str) -> None:
+        self._runtime.log.error(line)
+        self._runtime.status(line)

@@ -1,0 +1,84 @@
+"""The actor `vad`: finds the streams of this instance and listens to each of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from actors.vad.ear import Ear
+from actors.vad.engines import open_engine
+from actors.vad.segmenter import SegmenterConfig
+from bus.addresses import is_locked
+from bus.errors import SetupError
+from bus.messages.audio import AudioOpened
+
+if TYPE_CHECKING:
+    from actors.actor import Runtime
+    from actors.vad.engines import Engine
+    from bus.messages.base import Message
+    from bus.settings import VadSettings
+
+LOOK_S = 0.25
+TICK_S = 1.0
+START_WINDOW_MS = 150
+
+
+class Vad:
+    """An ear for each stream."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        """Raise SetupError for settings that contradict each other, and when the engine cannot be had."""
+        self._runtime = runtime
+        self._settings = runtime.settings.vad
+        self._config = segmenter_config(self._settings)
+        self._ears: dict[str, Ear] = {}
+        self._open_engine()  # now, so that one that cannot be had is told of before anyone speaks
+        runtime.subscribe(AudioOpened.topic, self._on_opened)
+        runtime.every(LOOK_S, self._look)
+        runtime.every(TICK_S, self._tick)
+        self._look()
+
+    def close(self) -> None:
+        for ear in self._ears.values():
+            ear.close()
+
+    def _on_opened(self, _message: Message) -> None:
+        self._look()
+
+    def _look(self) -> None:
+        """Listen to every stream that has a source."""
+        for stream in self._runtime.addresses.audio_streams():
+            if stream not in self._ears and self._has_source(stream):
+                self._ears[stream] = Ear(self._runtime, stream, self._config, self._open_engine())
+
+    def _tick(self) -> None:
+        """Leave the streams that are over: their source has removed its files. One that died leaves them, and is waited for."""
+        streams = self._runtime.addresses.audio_streams()
+        for stream, ear in list(self._ears.items()):
+            if stream in streams or not ear.idle:
+                ear.tick()
+            else:
+                ear.close()
+                del self._ears[stream]
+
+    def _has_source(self, stream: str) -> bool:
+        return is_locked(self._runtime.addresses.audio_file(stream, "lock"))
+
+    def _open_engine(self) -> Engine:
+        return open_engine(self._settings.engine, self._settings.mode, self._settings.threshold)
+
+
+def segmenter_config(settings: VadSettings) -> SegmenterConfig:
+    """The settings as the segmenter wants them. Raise SetupError when they contradict each other."""
+    endpointing = settings.endpointing
+    silence_limit_ms = round(endpointing.silence_limit_s * 1000)
+    try:
+        return SegmenterConfig(
+            min_speech_ms=round(endpointing.minimum_speech_s * 1000),
+            silence_limit_ms=silence_limit_ms,
+            pre_roll_ms=settings.pre_roll_ms,
+            start_ms=settings.start_ms,
+            start_window_ms=min(START_WINDOW_MS, silence_limit_ms),
+            max_utterance_ms=round(settings.maximum_s * 1000),
+        )
+    except ValueError as error:
+        raise SetupError(f"vad: {error}; change these settings") from error

@@ -1,0 +1,281 @@
+"""Where an utterance begins and where it ends. Pure: a function of the frames, counted in audio time, never by a clock.
+
+Each frame comes with the engine's verdict, speech or not. The segmenter is *idle* until enough of the latest frames are
+speech, then *open* until enough frames in a row are not. All lengths are rounded up to whole frames of 30 ms.
+
+* An utterance opens once `start_ms` of the last `start_window_ms` are speech, so that a click opens nothing. It begins
+  `pre_roll_ms` before its first speech frame, but never before the end of the one before it.
+* Pauses stay in the audio. After `silence_limit_ms` without speech it closes, and keeps `tail_ms` of that silence.
+* Its *speech duration* counts from the first to the last speech frame, pauses included: what a listener with a stopwatch
+  would say, and what stands in `Skipped short segment (1.32s < 2.0s)`. Shorter than `min_speech_ms`, it is skipped.
+* At `max_utterance_ms`, pre-roll included, it is cut: in the middle of the longest pause of its last third, else at the
+  last frame. What follows goes on at the very next sample as a *continuation*. Neither part of a cut utterance has to
+  reach `min_speech_ms`, for they are parts of a long one; a continuation needs the `start_ms` that open an utterance.
+* A hole in the stream counts as silence of the same length. A hiccup does not split a sentence and a long hole ends it.
+
+`checkpoint` is all that a successor needs: a new Segmenter with that checkpoint, given the same frames from its sample on,
+tells of the same utterances, sample for sample.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from itertools import islice
+
+from bus.limits import FRAME_BYTES, FRAME_MS, FRAME_SAMPLES, MAX_UTTERANCE_S
+
+MIN_PAUSE_FRAMES = 3  # less than 90 ms without speech is a consonant, and no place to cut
+
+
+def frames_of(duration_ms: int) -> int:
+    """The number of frames that last at least `duration_ms`."""
+    return -(-duration_ms // FRAME_MS)
+
+
+@dataclass(frozen=True)
+class SegmenterConfig:
+    """How to segment. The presets stand in the settings; these are the numbers of `conversation`."""
+
+    min_speech_ms: int = 1_000
+    silence_limit_ms: int = 1_000
+    pre_roll_ms: int = 300
+    start_ms: int = 90
+    start_window_ms: int = 150
+    tail_ms: int = 240
+    max_utterance_ms: int = MAX_UTTERANCE_S * 1000
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for numbers that contradict each other."""
+        if self.start_ms <= 0:
+            raise ValueError("segmenter: start_ms must be positive")
+        if min(self.min_speech_ms, self.pre_roll_ms, self.tail_ms) < 0:
+            raise ValueError("segmenter: min_speech_ms, pre_roll_ms and tail_ms must not be negative")
+        if not self.start_ms <= self.start_window_ms <= self.silence_limit_ms:
+            raise ValueError("segmenter: start_ms must fit into start_window_ms, and that into silence_limit_ms")
+        if self.pre_roll_ms + self.start_window_ms > self.max_utterance_ms // 3:
+            raise ValueError("segmenter: pre_roll_ms and start_window_ms must fit into a third of max_utterance_ms")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """No frame before `sample` will be asked for again. `continuing`: an utterance cut at `sample` goes on there."""
+
+    sample: int = 0
+    continuing: bool = False
+
+
+@dataclass(frozen=True)
+class SpeechStarted:
+    """An utterance is open. One Segment or Skipped with the same `start_sample` follows, at the latest by `flush`."""
+
+    start_sample: int  # the utterance's first sample, pre-roll included
+    speech_start_sample: int
+
+
+@dataclass(frozen=True)
+class Segment:
+    """An utterance, or a part of one that was cut at the maximum length. Samples are absolute, ends exclusive."""
+
+    start_sample: int
+    end_sample: int
+    speech_start_sample: int
+    speech_end_sample: int  # the true end of speech, by which the wait for an answer is counted
+    voiced_ms: int  # speech frames only; `speech_ms` has the pauses too
+    continuing: bool  # it goes on from a segment that ended at `start_sample`
+    continues: bool  # the next segment goes on at `end_sample`
+    pcm: bytes
+
+    @property
+    def speech_ms(self) -> int:
+        """From the first to the last speech frame."""
+        return (self.speech_end_sample - self.speech_start_sample) // FRAME_SAMPLES * FRAME_MS
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Something too short to be an utterance: its speech lasted `speech_ms`, less than `minimum_ms`."""
+
+    start_sample: int
+    end_sample: int
+    speech_start_sample: int
+    speech_end_sample: int
+    speech_ms: int
+    minimum_ms: int
+
+
+Event = SpeechStarted | Segment | Skipped
+
+_SILENCE = bytes(FRAME_BYTES)
+
+
+class Segmenter:
+    """Frames in, utterances out. See the module's text for the rules."""
+
+    def __init__(self, config: SegmenterConfig, checkpoint: Checkpoint | None = None) -> None:
+        checkpoint = checkpoint or Checkpoint()
+        self._config = config
+        self._window = frames_of(config.start_window_ms)
+        self._pre_roll = frames_of(config.pre_roll_ms)
+        self._start = frames_of(config.start_ms)
+        self._silence_limit = frames_of(config.silence_limit_ms)
+        self._max_frames = config.max_utterance_ms // FRAME_MS
+        # Both deques hold the same frames, from sample `_base` on: while open all of the utterance, while idle the latest.
+        self._base = checkpoint.sample
+        self._frames: deque[bytes] = deque()
+        self._speech: deque[bool] = deque()
+        self._open = self._continuing = checkpoint.continuing
+        self._first = self._last = -1  # indexes of the open utterance's first and last speech frame, -1 without any
+
+    @property
+    def next_sample(self) -> int:
+        """The number of the first sample of the frame that must come next."""
+        return self._base + len(self._frames) * FRAME_SAMPLES
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """What to give to a successor."""
+        return Checkpoint(self._base, self._continuing)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether an utterance is being heard."""
+        return self._first >= 0
+
+    def push(self, first_sample: int, pcm: bytes, is_speech: bool) -> list[Event]:
+        """Take one frame of 480 samples and return what it decides, in order.
+
+        Raise ValueError when the frame is not the next one (tell of a hole by `gap`) or not 960 bytes long.
+        """
+        if first_sample != self.next_sample or len(pcm) != FRAME_BYTES:
+            raise ValueError(
+                f"segmenter: got {len(pcm)} bytes at sample {first_sample}, needs {FRAME_BYTES} bytes at sample {self.next_sample}"
+            )
+        self._frames.append(pcm)
+        self._speech.append(is_speech)
+        return self._listen(is_speech) if self._open else self._wait()
+
+    def gap(self, first_missing: int, count: int) -> list[Event]:
+        """Take a hole of `count` samples for silence of the same length.
+
+        Raise ValueError when it does not begin at the next sample or is not made of whole frames.
+        """
+        if first_missing != self.next_sample or count < 0 or count % FRAME_SAMPLES:
+            raise ValueError(f"segmenter: a hole of {count} samples at {first_missing}, but stands at {self.next_sample}")
+        end = first_missing + count
+        events: list[Event] = []
+        while self.next_sample < end:
+            if not self._open:
+                self._leap(end)
+            events += self.push(self.next_sample, _SILENCE, False)
+        return events
+
+    def flush(self) -> list[Event]:
+        """The stream has ended: close what is open. Frames may follow, as after a silence."""
+        events = self._close() if self._open else []
+        self._base = self.next_sample
+        self._frames.clear()
+        self._speech.clear()
+        return events
+
+    def _wait(self) -> list[Event]:
+        """Idle: open when the window holds enough speech, else forget what no pre-roll can reach any more."""
+        begin = max(0, len(self._speech) - self._window)
+        recent = list(islice(self._speech, begin, None))
+        if sum(recent) < self._start:
+            self._drop(len(self._frames) - self._window - self._pre_roll)
+            return []
+        self._drop(begin + recent.index(True) - self._pre_roll)
+        self._open = True
+        return self._start_speech()
+
+    def _listen(self, is_speech: bool) -> list[Event]:
+        """Open: note speech, close after enough silence, cut at the maximum length."""
+        events: list[Event] = []
+        if is_speech:
+            if self._first < 0:
+                events = self._start_speech()
+            self._last = len(self._frames) - 1
+        if len(self._frames) - 1 - self._last >= self._silence_limit:
+            return events + self._close()
+        if len(self._frames) >= self._max_frames:
+            return events + self._cut()
+        return events
+
+    def _start_speech(self) -> list[Event]:
+        """Find the first and the last speech frame of the utterance just opened or just cut off from the one before it."""
+        flags = list(self._speech)
+        if True not in flags:
+            self._first = self._last = -1
+            return []
+        self._first = self._index_of_first_speech(flags)
+        self._last = _last_true(flags)
+        return [SpeechStarted(self._base, self._sample(self._first))]
+
+    def _index_of_first_speech(self, flags: list[bool]) -> int:
+        """A stray speech frame within the pre-roll is not yet the utterance; a continuation has no pre-roll."""
+        return flags.index(True, 0 if self._continuing else max(0, len(flags) - self._window))
+
+    def _close(self) -> list[Event]:
+        """The silence limit or the end of the stream: tell of the utterance and be idle from its end on."""
+        end = min(self._last + 1 + frames_of(self._config.tail_ms), len(self._frames))
+        minimum_ms = self._config.start_ms if self._continuing else self._config.min_speech_ms
+        events = self._tell(end, minimum_ms, continues=False) if self._first >= 0 else []
+        self._drop(end)
+        self._open = self._continuing = False
+        self._first = self._last = -1
+        self._drop(len(self._frames) - self._window - self._pre_roll)
+        return events
+
+    def _cut(self) -> list[Event]:
+        """The maximum length: end a segment at the best place and stay open from there on."""
+        if self._first < 0:  # nothing at all was said since the last cut
+            return self._close()
+        end = self._cutting_place()
+        events = self._tell(end, 0, continues=True)
+        self._drop(end)
+        self._continuing = True
+        return events + self._start_speech()
+
+    def _cutting_place(self) -> int:
+        """The middle of the longest pause of the last third, of equal ones the last, else the end of what there is."""
+        flags = list(self._speech)
+        best, best_length, run = len(flags), MIN_PAUSE_FRAMES, 0
+        for index in range(max(self._first, len(flags) * 2 // 3), len(flags)):
+            run = 0 if flags[index] else run + 1
+            if run >= best_length:
+                best, best_length = index + 1 - run // 2, run
+        return best
+
+    def _tell(self, end: int, minimum_ms: int, continues: bool) -> list[Event]:
+        """The utterance's first `end` frames as a segment, or as skipped when its speech is too short."""
+        flags = list(islice(self._speech, end))
+        last = _last_true(flags)
+        where = (self._base, self._sample(end), self._sample(self._first), self._sample(last + 1))
+        speech_ms = (last + 1 - self._first) * FRAME_MS
+        if speech_ms < minimum_ms:
+            return [Skipped(*where, speech_ms, minimum_ms)]
+        pcm = b"".join(islice(self._frames, end))
+        return [Segment(*where, sum(flags[self._first :]) * FRAME_MS, self._continuing, continues, pcm)]
+
+    def _leap(self, end: int) -> None:
+        """Idle in a long hole: go straight to the last frames before `end` that a pre-roll can still reach."""
+        reach = self._window + self._pre_roll
+        if end - self.next_sample > reach * FRAME_SAMPLES:
+            self._frames.clear()
+            self._speech.clear()
+            self._base = end - reach * FRAME_SAMPLES
+
+    def _drop(self, count: int) -> None:
+        """Forget the oldest `count` frames, if positive; they are committed."""
+        for _ in range(count):
+            self._frames.popleft()
+            self._speech.popleft()
+        self._base += max(0, count) * FRAME_SAMPLES
+
+    def _sample(self, index: int) -> int:
+        return self._base + index * FRAME_SAMPLES
+
+
+def _last_true(flags: list[bool]) -> int:
+    return len(flags) - 1 - flags[::-1].index(True)

@@ -1,0 +1,1 @@
+"""Speech to text with faster-whisper: one process per set of cores."""

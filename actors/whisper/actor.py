@@ -1,0 +1,76 @@
+"""A worker of the queue `stt`: takes an utterance, gives a transcript."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from actors.whisper.guards import Judgement, Limits, Segment, judge_sound, judge_text
+from bus import timings
+from bus.jobs import Lease
+from bus.messages.jobs import Heard, Job, Transcribe
+from bus.messages.speech import TranscriptFinal
+
+if TYPE_CHECKING:
+    from actors.actor import Runtime
+
+MIN_VOICE_PROB = 0.15
+"""Below this Silero is sure that no voice is in the whole utterance. Low, because losing speech is worse than hearing noise."""
+
+
+class Whisper:
+    """One loaded model in one process, with cores of its own."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        settings = runtime.settings.whisper
+        cores = len(os.sched_getaffinity(0))
+        threads = min(settings.threads or cores, cores)  # more threads than cores would wait for each other at every barrier
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+        runtime.status(f"loading {settings.model}")
+        from actors.whisper.engine import Engine
+
+        self._runtime = runtime
+        self._engine = Engine(settings, threads)
+        self._limits = Limits(
+            no_speech_prob=settings.no_speech_threshold,
+            avg_logprob=settings.log_prob_threshold,
+            compression_ratio=settings.compression_ratio_threshold,
+            min_rms_dbfs=settings.min_rms_dbfs,
+            min_voice_prob=MIN_VOICE_PROB,
+        )
+        runtime.status(f"{settings.model} on {threads} cores")
+        runtime.work(Transcribe.queue, self._on_lease)
+
+    def close(self) -> None:
+        """Nothing to give back: the model goes with the process."""
+
+    def _on_lease(self, lease: Lease) -> None:
+        work = lease.job.work
+        assert isinstance(work, Transcribe), f"a {lease.job.stage} job in the queue {Transcribe.queue}"
+        start_ns = self._runtime.clock.monotonic_ns()
+        with self._runtime.phases.during("transcribing", lease.deadline_ms / 1000):
+            segments, judgement = self._transcribe(lease.payload or b"", work.speech_ms)
+        end_ns = self._runtime.clock.monotonic_ns()
+        self._runtime.publish(
+            TranscriptFinal(
+                text=judgement.text,
+                audio_ms=work.audio_ms,
+                decode_ms=(end_ns - start_ns) // 1_000_000,
+                avg_logprob=min((segment.avg_logprob for segment in segments), default=0.0),
+                no_speech_prob=max((segment.no_speech_prob for segment in segments), default=0.0),
+                rejected=judgement.rejected,
+            ),
+            turn=lease.job.turn,
+            stream=lease.job.stream,
+        )
+        marks = lease.job.marks | {timings.STT_START: start_ns, timings.STT_END: end_ns}
+        heard = Heard(transcript=judgement.text, doubtful=judgement.doubtful, rejected=judgement.rejected, speech_ms=work.speech_ms)
+        lease.done([Job(turn=lease.job.turn, stream=lease.job.stream, work=heard, marks=marks)])
+
+    def _transcribe(self, pcm: bytes, speech_ms: int) -> tuple[list[Segment], Judgement]:
+        sound = self._engine.look(pcm)
+        rejected = judge_sound(sound.rms_dbfs, sound.voice_prob, self._limits)
+        if rejected:
+            return [], Judgement("", rejected)
+        segments = self._engine.transcribe(pcm)
+        return segments, judge_text(segments, speech_ms, self._limits)

@@ -1,0 +1,110 @@
+"""faster-whisper behind a small interface. The one file of this actor that imports the model library."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # before huggingface_hub is imported: nothing leaves the machine
+
+import numpy as np
+from faster_whisper import WhisperModel, available_models, download_model
+from faster_whisper.vad import get_vad_model
+
+from actors.whisper.guards import Segment
+from bus.errors import SetupError
+from bus.limits import FRAME_SAMPLES, SAMPLE_RATE_HZ
+from bus.settings import WhisperSettings
+
+SILERO_BLOCK = 512
+VOICE_BLOCKS = 3
+"""A voice lasts 100 ms at least; in white noise single blocks of 32 ms reach a probability of 0.4."""
+TEMPERATURES = (0.0, 0.2, 0.4)
+"""Greedy or beam first; two tries with sampling when the result looks bad. faster-whisper's own six can take 20 s."""
+FULL_SCALE = 32768.0
+
+
+@dataclass(frozen=True)
+class Sound:
+    """What can be said of an utterance before any model of words has heard it."""
+
+    rms_dbfs: float
+    """Loudness of the loudest 30 ms."""
+    voice_prob: float
+    """Highest probability of speech that is held for 100 ms, by Silero."""
+
+
+class Engine:
+    """A loaded model. Loading takes seconds and raises SetupError with what to do."""
+
+    def __init__(self, settings: WhisperSettings, threads: int) -> None:
+        self._settings = settings
+        path = find_model(settings.model, download=settings.download)
+        try:
+            self._model = WhisperModel(path, device=settings.device, compute_type=settings.compute_type, cpu_threads=threads)
+        except (RuntimeError, ValueError, OSError) as error:
+            raise SetupError(
+                f"cannot load the Whisper model in {path}: {error}; set whisper.model, whisper.device or whisper.compute_type"
+            ) from None
+        self._voice = get_vad_model()
+        self.transcribe(bytes(2 * SAMPLE_RATE_HZ))  # the first run allocates; no speaker should wait for that
+
+    def look(self, pcm: bytes) -> Sound:
+        """Measure mono int16 PCM at 16 kHz."""
+        samples = np.frombuffer(pcm, np.int16).astype(np.float32) / FULL_SCALE
+        frames = samples[: len(samples) // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
+        loudest = float(np.sqrt((frames**2).mean(axis=1)).max(initial=0.0))
+        padded = np.pad(samples, (0, -len(samples) % SILERO_BLOCK))
+        held = np.lib.stride_tricks.sliding_window_view(np.pad(self._voice(padded), (0, VOICE_BLOCKS)), VOICE_BLOCKS).min(axis=1)
+        return Sound(20 * math.log10(max(loudest, 1 / FULL_SCALE)), float(held.max()))
+
+    def transcribe(self, pcm: bytes) -> list[Segment]:
+        """Decode mono int16 PCM at 16 kHz, 30 s at most."""
+        samples = np.frombuffer(pcm, np.int16).astype(np.float32) / FULL_SCALE
+        settings = self._settings
+        segments, _ = self._model.transcribe(
+            samples,
+            language=settings.language or None,
+            beam_size=settings.beam_size,
+            temperature=TEMPERATURES,
+            compression_ratio_threshold=settings.compression_ratio_threshold,
+            log_prob_threshold=settings.log_prob_threshold,
+            no_speech_threshold=settings.no_speech_threshold,
+            condition_on_previous_text=False,  # utterances are independent; conditioning is what makes Whisper loop
+            initial_prompt=settings.initial_prompt or None,
+            hotwords=settings.hotwords or None,
+        )
+        return [Segment(found.text, found.avg_logprob, found.no_speech_prob, found.compression_ratio) for found in segments]
+
+
+def find_model(model: str, *, download: bool) -> str:
+    """Return the directory of a model given by name or by directory. Raise SetupError with what to do.
+
+    What is on this machine is used without asking anybody; only a model that is not here is fetched, once, and only if allowed.
+    """
+    path = Path(model).expanduser()
+    if path.is_dir():
+        missing = [name for name in ("model.bin", "config.json", "tokenizer.json") if not (path / name).is_file()]
+        if missing:
+            raise SetupError(
+                f"no Whisper model in {path}: {', '.join(missing)} missing; set whisper.model to a CTranslate2 model or to a name"
+            )
+        return str(path)
+    if path.is_absolute() or model.startswith((".", "~")):
+        raise SetupError(f"there is no directory {path}; set whisper.model to a CTranslate2 model or to a name such as small.en")
+    try:
+        return str(download_model(model, local_files_only=True))
+    except ValueError:
+        raise SetupError(f"there is no Whisper model named {model!r}; names: {', '.join(available_models())}; or a directory") from None
+    except Exception as absent:  # huggingface_hub raises many kinds; all of them mean that it is not here
+        if not download:
+            raise SetupError(f"no model {model!r} on this machine, and whisper.download is false; set whisper.model") from absent
+    try:
+        return str(download_model(model))
+    except Exception as error:
+        raise SetupError(
+            f"no model {model!r} on this machine and no network to fetch it ({type(error).__name__}): "
+            "connect this machine once, or set whisper.model to a model's directory"
+        ) from error

@@ -1,0 +1,86 @@
+"""`python -m bench [--only NAME…] [--json FILE]`: measure, and print one table."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict
+from importlib import import_module
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from bench.instance import BenchError
+from bench.result import Result
+from bench.system import is_busy, machine
+from bus.errors import EarshotError
+
+BENCHMARKS = ("events", "audio", "jobs", "start", "idle", "recovery", "turns")
+
+
+def main() -> int:
+    """Run the chosen benchmarks; return 1 when one could not be measured. A goal that is missed is a figure, not an error."""
+    options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
+    about = machine()
+    console = Console(stderr=True)
+    console.print(" · ".join(f"{name} {value}" for name, value in about.items()), style="dim", highlight=False)
+    if is_busy():
+        console.print("The machine is busy with something else: these figures are not to be compared with others.", style="yellow")
+    results: list[Result] = []
+    failures = 0
+    for name in options.only:
+        with console.status(f"measuring {name}"):
+            try:
+                results += import_module(f"bench.{name}").measure()
+            except (BenchError, EarshotError, ValueError) as error:
+                console.print(f"{name} could not be measured: {error}", style="red", markup=False)
+                failures += 1
+    output = Console(highlight=False)
+    output.print(table(results))
+    output.print(*map(meaning, results), sep="\n")
+    if options.json:
+        found = {"machine": about, "results": [asdict(result) for result in results]}
+        options.json.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+    return 1 if failures else 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure what Earshot costs. Takes about four minutes.")
+    parser.add_argument("--only", nargs="+", choices=BENCHMARKS, default=BENCHMARKS, metavar="NAME", help=", ".join(BENCHMARKS))
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    return parser.parse_args()
+
+
+def table(results: Iterable[Result]) -> Table:
+    """One row a figure."""
+    found = Table("Figure", "Value", "Baseline", "Ratio", "Goal", "", box=box.SIMPLE)
+    for column in found.columns[1:5]:
+        column.justify = "right"
+        column.no_wrap = True
+    for result in results:
+        mark = {True: "[green]ok[/]", False: "[red]missed[/]", None: ""}[result.ok]
+        baseline = "" if result.baseline is None else f"{number(result.baseline)} {result.unit}"
+        ratio = "" if result.ratio is None else f"{result.ratio:.2f}×"
+        found.add_row(result.name, f"{number(result.value)} {result.unit}", baseline, ratio, result.goal, mark)
+    return found
+
+
+def meaning(result: Result) -> str:
+    """What a figure tells, and what it is made of."""
+    parts = " · ".join(f"{name} {number(value)}" for name, value in result.parts.items())
+    return f"[bold]{result.name}[/]: {result.meaning}{f'; {parts} {result.unit}' if parts else ''}."
+
+
+def number(value: float) -> str:
+    """Three digits that mean something, and no more."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

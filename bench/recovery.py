@@ -1,0 +1,44 @@
+"""`kill -9`, and how long until the actor is ready again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from functools import partial
+
+from bench.instance import Assistant, assistant, wait_for
+from bench.result import Result, at_most, percentile
+
+ROUNDS = 3
+GOAL_MS = 500.0
+ACTORS = ("broker", "dispatcher", "memory", "dialogue", "llm", "vad", "rehearsal-llm")
+
+
+def measure() -> list[Result]:
+    """The median over all kills. Each round has an assistant of its own, for a second failure within half a minute waits longer."""
+    times_ms: dict[str, list[float]] = {name: [] for name in ACTORS}
+    for _ in range(ROUNDS):
+        with assistant() as running:
+            for name in ACTORS:
+                times_ms[name].append(_kill(running, name))
+    every = [time_ms for found in times_ms.values() for time_ms in found]
+    return [
+        at_most(
+            GOAL_MS,
+            name="recovery",
+            value=percentile(every, 50),
+            unit="ms",
+            meaning=f"from kill -9 to ready again, median of {len(every)}, the pause of 50 ms before a restart included; for each actor",
+            parts={name: percentile(found, 50) for name, found in times_ms.items()},
+        )
+    ]
+
+
+def _kill(running: Assistant, name: str) -> float:
+    pid = running.pids()[name]
+    killed_ns = time.time_ns()
+    os.kill(pid, signal.SIGKILL)
+    back = partial(running.ready_after_s, killed_ns)
+    wait_for(lambda: name in back(), f"{name} to be back")
+    return back()[name] * 1000

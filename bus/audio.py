@@ -1,0 +1,320 @@
+"""The audio plane: a source that nothing can block, and a reader that misses nothing.
+
+The source publishes live frames and keeps the last minute in a ring. The reader follows live; whenever the sample numbers
+jump, it asks the ring for what lies between. See docs/architecture.md and docs/protocol.md.
+"""
+
+from __future__ import annotations
+
+import os
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import zmq
+
+from bus.addresses import Addresses, Lock
+from bus.codec import Errors, Stamp, decode
+from bus.errors import WireError
+from bus.events import configure
+from bus.limits import (
+    AUDIO_HIGH_WATER_MARK,
+    FRAME_BYTES,
+    FRAME_SAMPLES,
+    HISTORY_CHUNK_FRAMES,
+    SAMPLE_RATE_HZ,
+)
+from bus.messages.audio import AudioCommit, AudioFrame, AudioHistory, AudioSince
+from bus.messages.base import Message
+from bus.ring import Ring
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How far the reader of a stream has come, kept in a file so that a restarted source can go on from there."""
+
+    epoch: str
+    sample: int
+    note: str
+
+    @classmethod
+    def read(cls, path: Path) -> Mark | None:
+        """The mark in `path`, or None when there is none that can be read."""
+        try:
+            epoch, sample, note = path.read_text().split("\n", 2)
+            return cls(epoch, int(sample), note)
+        except (OSError, ValueError):
+            return None
+
+    def write(self, path: Path) -> None:
+        temporary = path.with_suffix(".new")
+        temporary.write_text(f"{self.epoch}\n{self.sample}\n{self.note}")
+        temporary.replace(path)
+
+
+class AudioSource:
+    """One stream's sockets and its ring. Watch `history` and call `serve` when it can be read."""
+
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], addresses: Addresses, stream: str, stamp: Stamp, *, ring_s: int, can_wait: bool
+    ) -> None:
+        """Take the stream's name, or raise InstanceRunning. A source that can wait goes on at the mark of its predecessor."""
+        self.stream = stream
+        self.errors = Errors()
+        self._stamp = stamp
+        self._can_wait = can_wait
+        self._mark_file = addresses.audio_file(stream, "mark")
+        self._lock_file = addresses.audio_file(stream, "lock")
+        self._lock = Lock(self._lock_file, f"the stream {stream!r} has a source already")
+        mark = Mark.read(self._mark_file) if can_wait else None
+        self.mark = mark or Mark(os.urandom(4).hex(), 0, "")
+        self.ended = False
+        frames = ring_s * SAMPLE_RATE_HZ // FRAME_SAMPLES
+        self._ring = Ring(frames * FRAME_SAMPLES, self.mark.sample)
+        self._captured_ns = array("q", bytes(8 * frames))
+        self._live = context.socket(zmq.PUB)
+        self.history = context.socket(zmq.ROUTER)
+        for socket, endpoint in ((self._live, addresses.audio_live(stream)), (self.history, addresses.audio_history(stream))):
+            configure(socket, AUDIO_HIGH_WATER_MARK)
+            socket.bind(endpoint)
+
+    @property
+    def epoch(self) -> str:
+        """Names this count of samples."""
+        return self.mark.epoch
+
+    @property
+    def newest(self) -> int:
+        """The number of the next sample."""
+        return self._ring.newest
+
+    @property
+    def room_samples(self) -> int:
+        """How much can be published before a sample is overwritten that the reader has not committed."""
+        return self.mark.sample + len(self._captured_ns) * FRAME_SAMPLES - self._ring.newest
+
+    @property
+    def finished(self) -> bool:
+        """The stream has ended and its reader is through with all of it."""
+        return self.ended and self.mark.sample >= self._ring.newest
+
+    def publish(self, first_sample: int, pcm: bytes, captured_ns: int) -> None:
+        """Publish one frame of 480 samples. `first_sample` is a multiple of 480; a jump forward is a hole, kept as silence."""
+        for number in range(max(self._ring.newest, first_sample - self._ring_samples), first_sample + 1, FRAME_SAMPLES):
+            self._captured_ns[self._slot(number)] = captured_ns
+        self._ring.append(first_sample, pcm)
+        self._send_live(AudioFrame(epoch=self.epoch, first_sample=first_sample, captured_ns=captured_ns), pcm)
+
+    def end(self, captured_ns: int) -> None:
+        """Mark the end of the stream."""
+        self.ended = True
+        self._send_live(AudioFrame(epoch=self.epoch, first_sample=self.newest, captured_ns=captured_ns, last=True), None)
+
+    def serve(self) -> None:
+        """Answer what readers have asked."""
+        while True:
+            try:
+                peer, *frames = self.history.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            try:
+                self._answer(peer, decode(frames))
+            except WireError as error:
+                self.errors.count(error)
+
+    def close(self) -> None:
+        """Give the stream's name back. After a finished stream its files go too."""
+        self._live.close()
+        self.history.close()
+        if self.finished:
+            self._mark_file.unlink(missing_ok=True)
+            self._lock_file.unlink(missing_ok=True)
+        self._lock.release()
+
+    @property
+    def _ring_samples(self) -> int:
+        return len(self._captured_ns) * FRAME_SAMPLES
+
+    def _slot(self, sample: int) -> int:
+        return sample // FRAME_SAMPLES % len(self._captured_ns)
+
+    def _send_live(self, frame: AudioFrame, pcm: bytes | None) -> None:
+        self._live.send_multipart(self._stamp.pack(frame, stream=self.stream, payload=pcm), zmq.NOBLOCK)
+
+    def _answer(self, peer: bytes, message: Message) -> None:
+        match message.body:
+            case AudioSince(epoch=epoch, first_sample=first_sample):
+                self._send_history(peer, epoch, first_sample)
+            case AudioCommit(epoch=epoch, sample=sample, note=note):
+                if epoch == self.epoch and sample >= self.mark.sample:
+                    self.mark = Mark(epoch, sample, note)
+                    if self._can_wait:
+                        self.mark.write(self._mark_file)
+            case other:
+                raise WireError(f"{other.topic}: not for an audio source")
+
+    def _send_history(self, peer: bytes, epoch: str, wanted: int) -> None:
+        if wanted < 0:
+            wanted = self.mark.sample
+        elif epoch not in ("", self.epoch):
+            wanted = 0
+        first, pcm = self._ring.read(wanted, HISTORY_CHUNK_FRAMES * FRAME_SAMPLES)
+        times = [self._captured_ns[self._slot(first + offset)] for offset in range(0, len(pcm) // 2, FRAME_SAMPLES)]
+        answer = AudioHistory(
+            epoch=self.epoch,
+            first_sample=first,
+            captured_ns=times,
+            newest_sample=self._ring.newest,
+            committed_sample=self.mark.sample,
+            note=self.mark.note,
+            ended=self.ended,
+        )
+        self.history.send_multipart([peer, *self._stamp.pack(answer, stream=self.stream, payload=pcm)], zmq.NOBLOCK)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """30 ms of sound: 480 samples of mono int16 PCM."""
+
+    first_sample: int
+    pcm: bytes
+    captured_ns: int
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Samples that the source no longer had when it was asked."""
+
+    first_sample: int
+    samples: int
+
+
+@dataclass(frozen=True)
+class NewEpoch:
+    """The source counts anew: what follows has nothing to do with what was before."""
+
+    epoch: str
+    first_sample: int
+    note: str
+    """What the reader's predecessor left with its last commit."""
+
+
+@dataclass(frozen=True)
+class End:
+    """The stream is over."""
+
+    sample: int
+
+
+Heard = Frame | Missing | NewEpoch | End
+
+
+class AudioReader:
+    """Follows one stream. Watch `live` and `history` and call `read` when either can be read; call `tick` each second."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], addresses: Addresses, stream: str, stamp: Stamp) -> None:
+        self.stream = stream
+        self.errors = Errors()
+        self._stamp = stamp
+        self._epoch = ""
+        self._next = -1
+        self._ended = False
+        self._asked = False
+        self._moved = False
+        self.live = context.socket(zmq.SUB)
+        self.history = context.socket(zmq.DEALER)
+        for socket, endpoint in ((self.live, addresses.audio_live(stream)), (self.history, addresses.audio_history(stream))):
+            configure(socket, AUDIO_HIGH_WATER_MARK)
+            socket.connect(endpoint)
+        self.live.subscribe(b"")
+        self._ask()
+
+    def read(self) -> Iterator[Heard]:
+        """Yield what can be had now, in order and without a hole that is not told of."""
+        for socket in (self.history, self.live):
+            while True:
+                try:
+                    frames = socket.recv_multipart(zmq.NOBLOCK)
+                except zmq.Again:
+                    break
+                try:
+                    yield from self._hear(decode(frames))
+                except WireError as error:
+                    self.errors.count(error)
+
+    def commit(self, sample: int, note: str = "") -> None:
+        """Everything before `sample` will not be asked for again. `note` goes to this reader's successor."""
+        self.history.send_multipart(
+            self._stamp.pack(AudioCommit(epoch=self._epoch, sample=sample, note=note), stream=self.stream), zmq.NOBLOCK
+        )
+
+    def tick(self) -> None:
+        """Ask again when nothing has come for a second: a question or the end of the stream may have been lost."""
+        if not self._moved and not self._ended:
+            self._ask()
+        self._moved = False
+
+    def close(self) -> None:
+        self.history.setsockopt(zmq.LINGER, 100)  # the last commit
+        self.live.close()
+        self.history.close()
+
+    def _ask(self) -> None:
+        self._asked = True
+        question = AudioSince(epoch=self._epoch, first_sample=self._next)
+        try:
+            self.history.send_multipart(self._stamp.pack(question, stream=self.stream), zmq.NOBLOCK)
+        except zmq.Again:
+            return  # no source, and many questions wait for it already
+
+    def _hear(self, message: Message) -> Iterator[Heard]:
+        match message.body:
+            case AudioFrame() as frame:
+                yield from self._hear_live(frame, message.payload)
+            case AudioHistory() as history:
+                yield from self._hear_history(history, message.payload or b"")
+            case other:
+                raise WireError(f"{other.topic}: not for an audio reader")
+
+    def _hear_live(self, frame: AudioFrame, pcm: bytes | None) -> Iterator[Heard]:
+        if frame.epoch == self._epoch and frame.first_sample < self._next:
+            return  # had it from the history
+        if frame.epoch != self._epoch or frame.first_sample > self._next:
+            if not self._asked:
+                self._ask()  # the history has this frame too, with what is missing before it
+        elif frame.last:
+            yield self._end()
+        elif pcm is not None and len(pcm) == FRAME_BYTES:
+            yield self._advance(pcm, frame.captured_ns)
+        else:
+            raise WireError(f"{frame.topic}: a frame of another length than {FRAME_BYTES} bytes")
+
+    def _hear_history(self, history: AudioHistory, pcm: bytes) -> Iterator[Heard]:
+        self._asked = False
+        if len(pcm) != len(history.captured_ns) * FRAME_BYTES:
+            raise WireError(f"{history.topic}: {len(pcm)} bytes for {len(history.captured_ns)} frames")
+        if history.epoch != self._epoch:
+            self._epoch, self._next, self._ended = history.epoch, history.first_sample, False
+            yield NewEpoch(history.epoch, history.first_sample, history.note)
+        if history.first_sample > self._next:
+            missing = Missing(self._next, history.first_sample - self._next)
+            self._next = history.first_sample
+            yield missing
+        for index, captured_ns in enumerate(history.captured_ns):
+            if history.first_sample + index * FRAME_SAMPLES == self._next:
+                yield self._advance(pcm[index * FRAME_BYTES : (index + 1) * FRAME_BYTES], captured_ns)
+        if self._next < history.newest_sample:
+            self._ask()
+        elif history.ended and not self._ended:
+            yield self._end()
+
+    def _advance(self, pcm: bytes, captured_ns: int) -> Frame:
+        frame = Frame(self._next, pcm, captured_ns)
+        self._next += FRAME_SAMPLES
+        self._moved = True
+        return frame
+
+    def _end(self) -> End:
+        self._ended = True
+        return End(self._next)

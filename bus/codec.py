@@ -1,0 +1,132 @@
+"""One way to pack a message and one strict way to unpack it. Knows no sockets.
+
+On the wire a message is two or three frames: topic · head · optional payload. The head is a msgpack array of the envelope
+and the body. See docs/protocol.md.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import msgpack
+import msgspec
+
+from bus.clock import Clock, SystemClock
+from bus.errors import WireError
+from bus.limits import (
+    MAX_FRAMES,
+    MAX_HEAD_BYTES,
+    MAX_NESTING,
+    MAX_PAYLOAD_BYTES,
+    MAX_TOPIC_BYTES,
+    SCHEMA_VERSION,
+)
+from bus.messages.base import Body, Envelope, Message, body_type
+
+
+class Stamp:
+    """Packs the messages of one sender: fills in the envelope and counts."""
+
+    def __init__(self, sender: str, incarnation: str, clock: Clock | None = None) -> None:
+        self.sender = sender
+        self.incarnation = incarnation
+        self._clock = clock or SystemClock()
+        self._sent: Counter[str] = Counter()
+
+    def pack(self, body: Body, *, turn: str = "", stream: str = "", payload: bytes | None = None, key: str = "") -> list[bytes]:
+        """Return the frames of `body`. `key` narrows the topic of the first frame: a probe is sent to its nonce alone."""
+        topic = body.topic
+        envelope = Envelope(
+            version=SCHEMA_VERSION,
+            sender=self.sender,
+            incarnation=self.incarnation,
+            seq=self._sent[topic],
+            mono_ns=self._clock.monotonic_ns(),
+            wall_ns=self._clock.wall_ns(),
+            turn=turn,
+            stream=stream,
+        )
+        self._sent[topic] += 1
+        return encode(body, envelope, payload, key)
+
+
+def encode(body: Body, envelope: Envelope, payload: bytes | None = None, key: str = "") -> list[bytes]:
+    """Pack one message. Raise WireError when it passes a limit, so that nothing oversized ever leaves."""
+    head = msgpack.packb(msgspec.to_builtins((envelope, body)))
+    topic = f"{body.topic}/{key}" if key else body.topic
+    frames = [topic.encode(), head] if payload is None else [topic.encode(), head, payload]
+    _check_sizes(frames)
+    return frames
+
+
+def decode(frames: Sequence[bytes]) -> Message:
+    """Unpack and check one message. Raise WireError for anything that does not follow the protocol."""
+    _check_sizes(frames)
+    try:
+        topic, _, _ = frames[0].decode("ascii").partition("/")
+    except UnicodeDecodeError:
+        raise WireError("topic is not ASCII") from None
+    kind = body_type(topic)
+    if kind is None:
+        raise WireError(f"unknown topic {topic!r}")
+    parts = _unpack_head(frames[1], topic)
+    try:
+        envelope = msgspec.convert(parts[0], Envelope)
+        if envelope.version != SCHEMA_VERSION:
+            raise WireError(f"{topic}: schema version {envelope.version}, this program speaks {SCHEMA_VERSION}")
+        body = msgspec.convert(parts[1], kind)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise WireError(f"{topic}: {error}") from None
+    return Message(topic, envelope, body, bytes(frames[2]) if len(frames) > 2 else None)
+
+
+def _check_sizes(frames: Sequence[bytes]) -> None:
+    if not 2 <= len(frames) <= MAX_FRAMES:
+        raise WireError(f"{len(frames)} frames where 2 or 3 belong")
+    for name, frame, limit in zip(("topic", "head", "payload"), frames, (MAX_TOPIC_BYTES, MAX_HEAD_BYTES, MAX_PAYLOAD_BYTES), strict=False):
+        if len(frame) > limit:
+            raise WireError(f"{name} of {len(frame)} bytes, at most {limit} allowed")
+
+
+def _unpack_head(head: bytes, topic: str) -> list[Any]:
+    try:
+        parts = msgpack.unpackb(head, use_list=True, strict_map_key=True, max_ext_len=0)
+    except (ValueError, msgpack.UnpackException, RecursionError, OverflowError) as error:
+        raise WireError(f"{topic}: head is not msgpack ({type(error).__name__})") from None
+    if not isinstance(parts, list) or len(parts) != 2:
+        raise WireError(f"{topic}: head is not [envelope, body]")
+    if _deeper_than(parts, MAX_NESTING):
+        raise WireError(f"{topic}: nested deeper than {MAX_NESTING}")
+    return parts
+
+
+def _deeper_than(value: Any, limit: int) -> bool:
+    level = [value]
+    for _ in range(limit):
+        level = [child for item in level for child in _children(item)]
+        if not level:
+            return False
+    return True
+
+
+def _children(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return [child for child in value.values() if isinstance(child, (dict, list))]
+    return [child for child in value if isinstance(child, (dict, list))]
+
+
+class Errors:
+    """Counts bad messages by kind and says when one is the first of its kind, so that logs stay short."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def count(self, error: WireError) -> bool:
+        """Count one; return whether this kind is new."""
+        kind = str(error).partition(":")[0][:80]
+        if len(self.counts) >= 100 and kind not in self.counts:
+            kind = "other"
+        self.counts[kind] += 1
+        return self.counts[kind] == 1

@@ -1,0 +1,301 @@
+"""The dispatcher: the one place through which every job passes.
+
+It glues the pure board (`leases.py`) to the spool (`spool.py`) and to a ROUTER socket. Order matters: first the spool, then the
+board, then the answer. A fault of the disk leaves the board as it was; the sender repeats itself until it is acknowledged.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping
+
+import zmq
+
+from bus.clock import Clock
+from bus.codec import Errors, Stamp, decode
+from bus.errors import WireError
+from bus.events import configure
+from bus.leases import Board, Entry, Worker
+from bus.limits import JOB_HIGH_WATER_MARK
+from bus.messages.base import Body, Message
+from bus.messages.jobs import (
+    Job,
+    JobAccepted,
+    JobDone,
+    JobExtend,
+    JobFailed,
+    JobInfo,
+    JobLease,
+    JobMoved,
+    JobRefused,
+    JobSettled,
+    JobsQuery,
+    JobsState,
+    JobSubmit,
+    Parked,
+    Transcribe,
+    WorkerBye,
+    WorkerHello,
+)
+from bus.spool import Spool
+
+RECLAIM_S = 1.0
+"""After a restart a job that was leased waits this long for its worker to say that it still has it."""
+MAX_OPEN_JOBS = 2_000
+RETRY_DELAY_S = 0.2
+
+
+class Dispatcher:
+    """Takes jobs in, leases them out, commits their results. Watch `socket`, then call `receive`; call `tick` when `wait_s` is over."""
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        endpoint: str,
+        spool: Spool,
+        stamp: Stamp,
+        clock: Clock,
+        *,
+        max_attempts: int,
+        deadlines_s: Mapping[str, float],
+        on_moved: Callable[[Job, JobMoved], None],
+        on_trouble: Callable[[str], None],
+    ) -> None:
+        """`deadlines_s` gives the length of a lease by stage; `on_trouble` gets a line for the log."""
+        self.errors = Errors()
+        self._spool = spool
+        self._stamp = stamp
+        self._clock = clock
+        self._deadlines_s = deadlines_s
+        self._on_moved = on_moved
+        self._on_trouble = on_trouble
+        self._in_trouble = False
+        self._board = Board(max_attempts)
+        self._load()
+        self.socket = context.socket(zmq.ROUTER)
+        configure(self.socket, JOB_HIGH_WATER_MARK)
+        self.socket.setsockopt(zmq.ROUTER_HANDOVER, 1)  # a worker that reconnects takes its own name back
+        self.socket.bind(endpoint)
+
+    def receive(self) -> None:
+        """Handle all that has arrived, then give out what can be given."""
+        while True:
+            try:
+                peer, *frames = self.socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                break
+            try:
+                self._handle(peer, decode(frames))
+            except WireError as error:
+                if self.errors.count(error):
+                    self._on_trouble(f"bad message dropped: {error}")
+        self._give_out()
+
+    def tick(self) -> None:
+        """End the leases that have run out; give out what had to wait."""
+        with self._trouble_is_told():
+            for entry in self._board.expired(self._clock.monotonic_ns()):
+                self._take_back(entry, f"no result by its deadline from {entry.worker}")
+        self._give_out()
+
+    def wait_s(self) -> float | None:
+        """Seconds until `tick` has something to do; None for never."""
+        now_ns = self._clock.monotonic_ns()
+        due_ns = self._board.next_change_ns(now_ns)
+        return None if due_ns is None else max(0.0, (due_ns - now_ns) / 1e9)
+
+    def worker_exited(self, name: str, incarnation: str) -> None:
+        """The parent saw the process of a worker end."""
+        self._lose(f"{name}/{incarnation}", "its worker died")
+        self._give_out()
+
+    def close(self) -> None:
+        self.socket.close()
+        self._spool.close()
+
+    # -- messages -------------------------------------------------------------------------------------------------
+
+    def _handle(self, peer: bytes, message: Message) -> None:
+        key = f"{message.envelope.sender}/{message.envelope.incarnation}"
+        match message.body:
+            case JobSubmit(job=job):
+                self._submit(peer, job, message.payload)
+            case WorkerHello(queue=queue, job_id=job_id):
+                self._hello(key, queue, job_id)
+            case WorkerBye():
+                self._lose(key, "its worker stopped")
+            case JobDone() as done:
+                self._done(peer, key, done)
+            case JobFailed() as failed:
+                self._failed(peer, key, failed)
+            case JobExtend(job_id=job_id, deadline_ms=deadline_ms):
+                entry = self._board.entries.get(job_id)
+                if entry is not None and entry.worker == key:
+                    entry.deadline_ns = self._clock.monotonic_ns() + deadline_ms * 1_000_000
+            case JobsQuery(stream=stream):
+                self._send(
+                    peer, JobsState(jobs=[_info(entry) for entry in self._board.entries.values() if stream in ("", entry.job.stream)])
+                )
+            case other:
+                raise WireError(f"{other.topic}: not for the dispatcher")
+
+    def _submit(self, peer: bytes, job: Job, payload: bytes | None) -> None:
+        try:
+            duplicate = self._spool.knows(job.id)
+            if not duplicate and len(self._board.entries) >= MAX_OPEN_JOBS:
+                self._send(peer, JobRefused(job_id=job.id, reason=f"{MAX_OPEN_JOBS} jobs are open already"))
+                return
+            if not duplicate:
+                self._add(job, None, payload)
+        except sqlite3.Error as error:
+            self._tell_trouble(error)
+            self._send(peer, JobRefused(job_id=job.id, reason=f"the spool cannot be written: {error}"))
+            return
+        self._in_trouble = False
+        self._send(peer, JobAccepted(job_id=job.id, duplicate=duplicate))
+
+    def _hello(self, key: str, queue: str, job_id: str) -> None:
+        for predecessor in self._board.predecessors(key):
+            self._lose(predecessor, "its worker was replaced")
+        self._board.hello(key, queue, job_id)
+        entry = self._board.entries.get(job_id)
+        if entry is not None and entry.worker == key and not entry.deadline_ns:
+            entry.deadline_ns = self._deadline_ns(entry.job)
+
+    def _done(self, peer: bytes, key: str, done: JobDone) -> None:
+        entry = self._board.entries.get(done.job_id)
+        accepted = entry is not None and not entry.parked
+        if entry is not None and accepted:
+            with self._trouble_is_told() as trouble:
+                fresh = self._commit(entry, done.follow_ups)
+            if trouble.happened:
+                return  # not acknowledged, so it comes again
+            self._board.remove(done.job_id)
+            for follow_up, number in fresh:
+                self._board.add(Entry(follow_up, number, entry.turn_order))
+            self._on_moved(entry.job, JobMoved(job_id=done.job_id, state="done", attempt=entry.attempts, worker=key))
+        self._board.credit(key)
+        self._send(peer, JobSettled(lease=done.lease, accepted=accepted))
+
+    def _commit(self, entry: Entry, follow_ups: list[Job]) -> list[tuple[Job, int]]:
+        """Remove one job and add those that follow, or neither. Return the new ones with their numbers."""
+        with self._spool.transaction():
+            self._spool.finish(entry.job.id)
+            return [(job, self._spool.add(job, entry.turn_order)[0]) for job in follow_ups if not self._spool.knows(job.id)]
+
+    def _failed(self, peer: bytes, key: str, failed: JobFailed) -> None:
+        entry = self._board.entries.get(failed.job_id)
+        accepted = entry is not None and entry.worker == key
+        if entry is not None and accepted:
+            with self._trouble_is_told() as trouble:
+                self._take_back(entry, failed.reason, park=not failed.retry, delay_s=max(failed.delay_ms / 1000, RETRY_DELAY_S))
+            if trouble.happened:
+                return
+        self._board.credit(key)
+        self._send(peer, JobSettled(lease=failed.lease, accepted=accepted))
+
+    # -- jobs -----------------------------------------------------------------------------------------------------
+
+    def _load(self) -> None:
+        not_before_ns = self._clock.monotonic_ns() + round(RECLAIM_S * 1e9)
+        for stored in self._spool.load():
+            entry = Entry(stored.job, stored.number, stored.turn_order, stored.attempts, parked=stored.parked, reason=stored.reason)
+            entry.not_before_ns = not_before_ns if stored.leased else 0
+            self._board.add(entry)
+
+    def _add(self, job: Job, turn_order: int | None, payload: bytes | None = None) -> None:
+        known = self._board.turn_order(job, 0) or turn_order
+        number, turn_order = self._spool.add(job, known, payload)
+        self._board.add(Entry(job, number, turn_order))
+        self._on_moved(job, JobMoved(job_id=job.id, state="submitted"))
+
+    def _lose(self, key: str, reason: str) -> None:
+        entry = self._board.gone(key)
+        if entry is not None:
+            with self._trouble_is_told():
+                self._take_back(entry, reason)
+
+    def _take_back(self, entry: Entry, reason: str, *, park: bool = False, delay_s: float = 0.0) -> None:
+        """A lease ended without a result: to the next worker, or, when all attempts are used up, to the user."""
+        worker, attempt = entry.worker, entry.attempts
+        if park or self._board.exhausted(entry):
+            state = "parked"
+            notice = Parked(failed_stage=entry.job.stage, reason=reason, transcript=getattr(entry.job.work, "transcript", ""))
+            notice_job = Job(turn=entry.job.turn, stream=entry.job.stream, work=notice, marks=entry.job.marks)
+            with self._spool.transaction():
+                self._spool.park(entry.job.id, reason)
+                number = None if self._spool.knows(notice_job.id) else self._spool.add(notice_job, entry.turn_order)[0]
+            self._board.park(entry, reason)
+            if number is not None:
+                self._board.add(Entry(notice_job, number, entry.turn_order))
+        else:
+            state = "requeued"
+            self._spool.put_back(entry.job.id, reason)
+            self._board.put_back(entry, reason, self._clock.monotonic_ns() + round(delay_s * 1e9))
+        self._on_moved(entry.job, JobMoved(job_id=entry.job.id, state=state, attempt=attempt, worker=worker, reason=reason))
+
+    def _give_out(self) -> None:
+        with self._trouble_is_told():
+            for worker, entry in self._board.assignments(self._clock.monotonic_ns()):
+                self._lease(worker, entry)
+
+    def _lease(self, worker: Worker, entry: Entry) -> None:
+        payload = self._spool.payload(entry.job.id) if isinstance(entry.job.work, Transcribe) else None
+        self._spool.lease(entry.job.id)
+        deadline_ns = self._deadline_ns(entry.job)
+        self._board.lease(worker, entry, deadline_ns)
+        deadline_ms = (deadline_ns - self._clock.monotonic_ns()) // 1_000_000
+        offer = JobLease(lease=entry.lease, attempt=entry.attempts, deadline_ms=deadline_ms, job=entry.job)
+        self._send(worker.key.encode(), offer, payload)
+        self._on_moved(entry.job, JobMoved(job_id=entry.job.id, state="leased", attempt=entry.attempts, worker=worker.key))
+
+    def _deadline_ns(self, job: Job) -> int:
+        seconds = self._deadlines_s.get(job.stage, 10.0)
+        if isinstance(job.work, Transcribe):
+            seconds += 10 * job.work.audio_ms / 1000
+        return self._clock.monotonic_ns() + round(seconds * 1e9)
+
+    def _send(self, peer: bytes, body: Body, payload: bytes | None = None) -> None:
+        # Never blocks: a peer that is gone or whose queue is full misses the message, and asks again.
+        self.socket.send_multipart([peer, *self._stamp.pack(body, payload=payload)], zmq.NOBLOCK)
+
+    # -- trouble with the disk ------------------------------------------------------------------------------------
+
+    def _trouble_is_told(self) -> _Trouble:
+        return _Trouble(self._tell_trouble)
+
+    def _tell_trouble(self, error: sqlite3.Error) -> None:
+        if not self._in_trouble:
+            self._in_trouble = True
+            self._on_trouble(f"the spool cannot be written: {error}; free some space or mend the state directory, work goes on by itself")
+
+
+class _Trouble:
+    """Catches what SQLite raises in a block: the work is tried again later, nothing is lost."""
+
+    def __init__(self, tell: Callable[[sqlite3.Error], None]) -> None:
+        self._tell = tell
+        self.happened = False
+
+    def __enter__(self) -> _Trouble:
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
+        if isinstance(error, sqlite3.Error):
+            self.happened = True
+            self._tell(error)
+        return self.happened
+
+
+def _info(entry: Entry) -> JobInfo:
+    state = "parked" if entry.parked else "leased" if entry.worker else "waiting"
+    return JobInfo(
+        job_id=entry.job.id,
+        turn=entry.job.turn,
+        stream=entry.job.stream,
+        stage=entry.job.stage,
+        state=state,
+        attempts=entry.attempts,
+        worker=entry.worker,
+        reason=entry.reason,
+    )

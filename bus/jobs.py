@@ -1,0 +1,221 @@
+"""The job plane, seen from an actor: submit work that must happen, and do work of one queue under a lease.
+
+What is sent is kept until the dispatcher has acknowledged it and is sent again after each reconnection, so the dispatcher may
+die at any moment. All of it is idempotent: the identity of a job, not the number of messages, decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import zmq
+
+from bus.codec import Errors, Stamp, decode
+from bus.errors import NoInstance, WireError
+from bus.events import configure, monitor_event
+from bus.limits import JOB_HIGH_WATER_MARK
+from bus.messages.base import Body, Message
+from bus.messages.jobs import (
+    Job,
+    JobAccepted,
+    JobDone,
+    JobExtend,
+    JobFailed,
+    JobInfo,
+    JobLease,
+    JobRefused,
+    JobSettled,
+    JobsQuery,
+    JobsState,
+    JobSubmit,
+    WorkerBye,
+    WorkerHello,
+)
+
+
+@dataclass
+class Lease:
+    """A job in this worker's hands. To be ended once, with `done` or `failed`."""
+
+    job: Job
+    payload: bytes | None
+    attempt: int
+    """Counts from 1."""
+    deadline_ms: int
+    """Counted from when the lease was given; afterwards the job goes to another worker."""
+    id: str
+    _client: JobClient = field(repr=False)
+    _ended: bool = False
+
+    def done(self, follow_ups: Sequence[Job] = ()) -> None:
+        """End the lease well. The follow-up jobs come to be in the same transaction in which this job ends."""
+        self._end(JobDone(lease=self.id, job_id=self.job.id, follow_ups=list(follow_ups)))
+
+    def failed(self, reason: str, *, retry: bool, delay_ms: int = 0) -> None:
+        """End the lease badly. `reason` may be shown to the user. Without `retry` the job is parked at once."""
+        self._end(JobFailed(lease=self.id, job_id=self.job.id, reason=reason, retry=retry, delay_ms=delay_ms))
+
+    def extend(self, deadline_ms: int) -> None:
+        """Ask for a new deadline, `deadline_ms` from now: for a worker that waits for something and is well."""
+        self._client.extend_lease(self, deadline_ms)
+
+    @property
+    def ended(self) -> bool:
+        return self._ended
+
+    def _end(self, body: JobDone | JobFailed) -> None:
+        assert not self._ended, f"the lease of {self.job.id} was ended twice"
+        self._ended = True
+        self._client.end_lease(self, body)
+
+
+LeaseHandler = Callable[[Lease], None]
+
+
+@dataclass
+class _Unsent:
+    body: Body
+    payload: bytes | None = None
+    on_accepted: Callable[[], None] | None = None
+
+
+class JobClient:
+    """One actor's connection to the dispatcher. Watch `socket` (then `receive`) and `monitor` (then `notice_connection`)."""
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        endpoint: str,
+        stamp: Stamp,
+        on_bad: Callable[[WireError], None] | None = None,
+    ) -> None:
+        self._stamp = stamp
+        self._on_bad = on_bad
+        self.errors = Errors()
+        self._submitted: dict[str, _Unsent] = {}
+        self._ending: dict[str, _Unsent] = {}
+        self._lease: Lease | None = None
+        self._queue = ""
+        self._handler: LeaseHandler | None = None
+        self._connected = False
+        self.socket = context.socket(zmq.DEALER)
+        configure(self.socket, JOB_HIGH_WATER_MARK)
+        self.socket.setsockopt(zmq.IDENTITY, f"{stamp.sender}/{stamp.incarnation}".encode())
+        self.monitor = self.socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
+        self.socket.connect(endpoint)
+
+    def submit(self, job: Job, payload: bytes | None = None, on_accepted: Callable[[], None] | None = None) -> None:
+        """Hand over a job; `on_accepted` is called once it is in the spool."""
+        unsent = _Unsent(JobSubmit(job=job), payload, on_accepted)
+        self._submitted[job.id] = unsent
+        self._send(unsent)
+
+    def work(self, queue: str, handler: LeaseHandler) -> None:
+        """Offer this process as a worker of `queue`."""
+        self._queue, self._handler = queue, handler
+        self._hello()
+
+    @property
+    def outstanding(self) -> int:
+        """How many submissions and lease ends have not been acknowledged."""
+        return len(self._submitted) + len(self._ending)
+
+    @property
+    def lease(self) -> Lease | None:
+        """The lease that this worker holds."""
+        return self._lease
+
+    def receive(self) -> None:
+        """Handle what has arrived."""
+        while True:
+            try:
+                frames = self.socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            try:
+                self._handle(decode(frames))
+            except WireError as error:
+                if self.errors.count(error) and self._on_bad:
+                    self._on_bad(error)
+
+    def notice_connection(self) -> None:
+        """Handle an event of `monitor`: after each new connection the dispatcher is told all over again what it may not know."""
+        self._connected = monitor_event(self.monitor) == zmq.EVENT_HANDSHAKE_SUCCEEDED
+        if self._connected:
+            self._hello()
+            self.resend()
+
+    def resend(self) -> None:
+        """Send again what has not been acknowledged."""
+        if self._connected:
+            for unsent in [*self._ending.values(), *self._submitted.values()]:
+                self._send(unsent)
+
+    def end_lease(self, lease: Lease, body: JobDone | JobFailed) -> None:
+        """Tell how `lease` ended; called by the lease."""
+        if self._lease is lease:
+            self._lease = None
+        unsent = _Unsent(body)
+        self._ending[lease.id] = unsent
+        self._send(unsent)
+
+    def extend_lease(self, lease: Lease, deadline_ms: int) -> None:
+        """Ask for more time; called by the lease."""
+        self._send(_Unsent(JobExtend(job_id=lease.job.id, deadline_ms=deadline_ms)))
+
+    def close(self) -> None:
+        """Say goodbye, so that a lease that is held ends now and not at its deadline."""
+        if self._handler is not None:
+            self._send(_Unsent(WorkerBye()))
+        self.socket.setsockopt(zmq.LINGER, 100)  # the goodbye, and lease ends that are on their way
+        self.monitor.close()
+        self.socket.disable_monitor()
+        self.socket.close()
+
+    def _send(self, unsent: _Unsent) -> None:
+        try:
+            self.socket.send_multipart(self._stamp.pack(unsent.body, payload=unsent.payload), zmq.NOBLOCK)
+        except zmq.Again:
+            return  # no dispatcher and a full queue; it is sent again on reconnection
+
+    def _hello(self) -> None:
+        if self._handler is not None:
+            lease, job_id = (self._lease.id, self._lease.job.id) if self._lease else ("", "")
+            self._send(_Unsent(WorkerHello(queue=self._queue, lease=lease, job_id=job_id)))
+
+    def _handle(self, message: Message) -> None:
+        match message.body:
+            case JobAccepted(job_id=job_id):
+                unsent = self._submitted.pop(job_id, None)
+                if unsent is not None and unsent.on_accepted is not None:
+                    unsent.on_accepted()
+            case JobRefused():
+                pass  # it stays among the submitted and is sent again
+            case JobSettled(lease=lease):
+                self._ending.pop(lease, None)
+            case JobLease() as offer:
+                self._begin(offer, message.payload)
+            case other:
+                raise WireError(f"{other.topic}: not for a worker")
+
+    def _begin(self, offer: JobLease, payload: bytes | None) -> None:
+        # A repeated hello can bring an offer for the lease that is already held, or one that has just been ended.
+        if self._handler is None or offer.lease in self._ending or (self._lease and self._lease.id == offer.lease):
+            return
+        self._lease = Lease(offer.job, payload, offer.attempt, offer.deadline_ms, offer.lease, self)
+        self._handler(self._lease)
+
+
+def query_jobs(context: zmq.Context[zmq.Socket[bytes]], endpoint: str, stamp: Stamp, stream: str, timeout_s: float) -> list[JobInfo]:
+    """Ask the dispatcher what is open or parked, for one stream or (empty) for all. Raise NoInstance when it does not answer."""
+    with context.socket(zmq.DEALER) as socket:
+        configure(socket, JOB_HIGH_WATER_MARK)
+        socket.connect(endpoint)
+        socket.send_multipart(stamp.pack(JobsQuery(stream=stream)))
+        if not socket.poll(round(timeout_s * 1000)):
+            raise NoInstance(f"the dispatcher did not answer within {timeout_s:.0f} s; see `supervisor status`")
+        body = decode(socket.recv_multipart()).body
+    if not isinstance(body, JobsState):
+        raise WireError(f"{body.topic}: not an answer to a query")
+    return body.jobs

@@ -1,0 +1,42 @@
+"""The answer as it comes. A reader shows only the newest attempt of a turn."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from bus.messages.base import Body
+
+
+class ReplyStarted(Body, frozen=True, kw_only=True):
+    """The request for an answer has been sent. What earlier attempts of this turn delivered is void."""
+
+    topic: ClassVar[str] = "reply.started"
+    attempt: int
+    model: str
+
+
+class ReplyDelta(Body, frozen=True, kw_only=True):
+    """A piece of the answer."""
+
+    topic: ClassVar[str] = "reply.delta"
+    attempt: int
+    index: int
+    """Counts from 0 within the attempt."""
+    text: str
+
+
+class ReplyFinished(Body, frozen=True, kw_only=True):
+    """The answer is complete: `text` is all of it."""
+
+    topic: ClassVar[str] = "reply.finished"
+    attempt: int
+    text: str
+    finish_reason: str
+    """`stop`, `length`, or `local` for an answer that needed no model."""
+
+
+class ReplyWaiting(Body, frozen=True, kw_only=True):
+    """No answer yet, and why: told once per episode."""
+
+    topic: ClassVar[str] = "reply.waiting"
+    reason: str

@@ -1,0 +1,41 @@
+"""The turn as a whole."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+
+from bus.messages.base import Body
+
+
+class Round(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One exchange of the conversation, as context for the next."""
+
+    user: str
+    assistant: str
+
+
+class TurnRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A turn that is over, as it is remembered."""
+
+    turn: str
+    stream: str
+    role: str
+    state: str
+    """`answered`, `empty` (nothing was understood; the reply asks again) or `failed`."""
+    transcript: str
+    reply: str
+    wall_ns: int
+    """When the turn was over."""
+    timings_ms: dict[str, float]
+    """See `bus.timings`: where the time went, from the true end of speech."""
+    detail: str = ""
+    """Why a turn failed, or what the reply was cut by."""
+
+
+class TurnFinished(Body, frozen=True, kw_only=True):
+    """The turn is in the memory store."""
+
+    topic: ClassVar[str] = "turn.finished"
+    record: TurnRecord

@@ -1,0 +1,302 @@
+"""The shape of the whole configuration, one frozen struct per table of the TOML files.
+
+The launcher merges and checks the files (`supervisor/settings.py`) and leaves the result in the runtime directory; an
+actor reads that with `load_resolved` and uses its own section. Nothing else reads configuration. It stands in `bus`
+because `supervisor` and `actors` both need it and may not import each other.
+
+The defaults here are the real thing: your microphone, `medium.en`, vLLM on this machine. `config/default.toml` says the
+same values with their comments; a test keeps the two alike.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, NamedTuple
+
+import msgspec
+from msgspec import Meta
+
+from bus.errors import SetupError
+
+Percent = Annotated[float, Meta(ge=0.0, le=1.0)]
+StreamName = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9_-]{0,15}$", description="1 to 16 of a-z, 0-9, '-' and '_', no '-' or '_' first")]
+LlmUrl = Annotated[str, Meta(pattern="^(https?://[^ ]+|rehearsal)$", description="an http:// or https:// address, or 'rehearsal'")]
+Port = Annotated[int, Meta(ge=0, le=65_535)]
+ComputeType = Literal[
+    "default",
+    "auto",
+    "int8",
+    "int8_float16",
+    "int8_float32",
+    "int8_bfloat16",
+    "int16",
+    "float16",
+    "bfloat16",
+    "float32",
+]
+
+
+class Endpointing(NamedTuple):
+    """When a stretch of speech counts, and when it is over."""
+
+    minimum_speech_s: float
+    """Speech shorter than this is skipped, seconds."""
+    silence_limit_s: float
+    """Silence that ends an utterance, seconds."""
+
+
+PRESETS: Final = {
+    "command": Endpointing(0.8, 0.6),
+    "conversation": Endpointing(1.0, 1.0),
+    "long-form": Endpointing(2.0, 2.0),
+    "tutorial": Endpointing(2.0, 1.0),
+}
+
+REHEARSAL_URL: Final = "rehearsal"
+"""`llm.url` with this value means: the rehearsal server of this instance, found by its port file."""
+
+
+class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A table of the configuration. Unknown keys are errors."""
+
+
+class InstanceSettings(_Table, frozen=True):
+    """Where this instance lives. `supervisor.settings.load` fills both in as absolute paths."""
+
+    runtime_dir: str = ""
+    """Sockets and the lock. Empty: $EARSHOT_RUNTIME_DIR, else $XDG_RUNTIME_DIR/earshot, else /tmp/earshot-UID."""
+    state_dir: str = ""
+    """Spool, memory and logs. Empty: $EARSHOT_STATE_DIR, else $XDG_STATE_HOME/earshot, else ~/.local/state/earshot."""
+
+
+class MicSettings(_Table, frozen=True):
+    """The audio source."""
+
+    source: Literal["device", "file", "stdin", "none"] = "device"
+    """`none` starts no source; `supervisor hear` still brings its own."""
+    stream: StreamName = "mic"
+    """Name of the stream in every event and turn."""
+    device: str | int = ""
+    """Name (any part of it) or index of the input device; empty: the system's default."""
+    file: str = ""
+    """WAV or FLAC file for source `file`."""
+    pace: Literal["real", "fast"] = "real"
+    """Whether a file is played in real time or as fast as the segmenter reads."""
+    ring_s: Annotated[int, Meta(ge=35, le=3600)] = 60
+    """Audio kept for readers that come late, seconds; more than the longest utterance."""
+
+
+class VadSettings(_Table, frozen=True):
+    """Frames to utterances. All times are audio time."""
+
+    engine: Literal["webrtc", "silero"] = "webrtc"
+    mode: Annotated[int, Meta(ge=0, le=3)] = 3
+    """webrtc: how eagerly non-speech is rejected, 0 to 3."""
+    threshold: Percent = 0.5
+    """silero: probability from which a frame is speech."""
+    preset: Literal["command", "conversation", "long-form", "tutorial", ""] = "command"
+    """Gives the next two where they are not set. Empty: both must be set."""
+    minimum_speech_s: Annotated[float, Meta(ge=0.0, le=30.0)] | None = None
+    """Speech shorter than this is skipped, seconds. None: from the preset."""
+    silence_limit_s: Annotated[float, Meta(ge=0.09, le=30.0)] | None = None
+    """Silence that ends an utterance, seconds. None: from the preset."""
+    pre_roll_ms: Annotated[int, Meta(ge=0, le=2000)] = 300
+    """Audio kept from before the first speech frame."""
+    start_ms: Annotated[int, Meta(ge=30, le=150)] = 90
+    """Speech needed within 150 ms to open an utterance, so that a click does not."""
+    maximum_s: Annotated[float, Meta(ge=7.0, le=30.0)] = 30.0
+    """Longest utterance; a longer one is ended here. Whisper hears 30 s at a time."""
+
+    @property
+    def endpointing(self) -> Endpointing:
+        """The two limits as they hold: the field where it is set, else the preset's.
+
+        Raises SetupError when neither is there, which `supervisor check` reports before anything starts.
+        """
+        preset = PRESETS.get(self.preset)
+        minimum = self.minimum_speech_s if self.minimum_speech_s is not None or preset is None else preset[0]
+        silence = self.silence_limit_s if self.silence_limit_s is not None or preset is None else preset[1]
+        if minimum is None or silence is None:
+            raise SetupError("without vad.preset, set both vad.minimum_speech_s and vad.silence_limit_s")
+        return Endpointing(minimum, silence)
+
+
+class WhisperSettings(_Table, frozen=True):
+    """Speech to text."""
+
+    model: Annotated[str, Meta(min_length=1)] = "medium.en"
+    """A faster-whisper model by name, or a directory with a CTranslate2 model."""
+    device: Literal["cpu", "cuda", "auto"] = "cpu"
+    compute_type: ComputeType = "int8"
+    workers: Annotated[int, Meta(ge=0, le=64)] = 0
+    """Worker processes. 0: planned from the machine's cores."""
+    threads: Annotated[int, Meta(ge=0, le=256)] = 0
+    """Threads, and so cores, of each worker. 0: planned from the machine's cores."""
+    beam_size: Annotated[int, Meta(ge=1, le=20)] = 5
+    language: str = "en"
+    """ISO code; empty: detected anew in every utterance (multilingual models only)."""
+    initial_prompt: str = ""
+    """Text that sets style and vocabulary, read by the model before each utterance."""
+    hotwords: str = ""
+    """Names and rare words to listen for, separated by spaces."""
+    no_speech_threshold: Percent = 0.6
+    """A segment whose no-speech probability is above this, and which is doubtful too, is dropped."""
+    log_prob_threshold: Annotated[float, Meta(ge=-20.0, le=0.0)] = -1.0
+    """A segment whose mean token log probability is below this is doubtful."""
+    compression_ratio_threshold: Annotated[float, Meta(ge=1.0, le=100.0)] = 2.4
+    """A segment that compresses better than this is a repetition and is dropped."""
+    min_rms_dbfs: Annotated[float, Meta(ge=-120.0, le=0.0)] = -60.0
+    """Audio quieter than this at its loudest is not given to the model, dB of full scale."""
+    download: bool = True
+    """Whether a model that is not on this machine may be fetched. It is the one thing Earshot ever fetches."""
+
+
+class Role(_Table, frozen=True):
+    """One manner of answering."""
+
+    prompt: str
+    """The system prompt."""
+    max_tokens: Annotated[int, Meta(ge=64, le=512)] = 256
+    """Cap of the answer's length in tokens."""
+
+
+class DialogueSettings(_Table, frozen=True):
+    """Turn taking and manner."""
+
+    role: str = "plain"
+    """Which of `roles` answers."""
+    reprompt: str = "Sorry, I didn't catch that."
+    """Said when nothing, or nothing sure, was understood."""
+    apology: str = "Sorry, something went wrong. Please say that again."
+    """Said when a turn could not be answered."""
+    roles: dict[str, Role] = msgspec.field(default_factory=dict)
+    """The roles by name. The built-in ones stand in `config/default.toml`."""
+
+
+class LlmSettings(_Table, frozen=True):
+    """The language model's server: anything that speaks the OpenAI chat protocol."""
+
+    url: LlmUrl = "http://localhost:8000/v1"
+    """Base address, ending before `/chat/completions`; or `rehearsal`, the rehearsal server of this instance."""
+    model: str = "/models/mistral-7b"
+    """A name that the server's `/models` lists; empty: the only one that it lists."""
+    api_key_env: str = "EARSHOT_LLM_API_KEY"
+    """Environment variable with the API key; keys never stand in files. Unset or empty: no key is sent."""
+    connect_timeout_s: Annotated[float, Meta(gt=0.0, le=60.0)] = 5.0
+    first_token_timeout_s: Annotated[float, Meta(gt=0.0, le=600.0)] = 30.0
+    total_timeout_s: Annotated[float, Meta(gt=0.0, le=3600.0)] = 120.0
+    temperature: Annotated[float, Meta(ge=0.0, le=2.0)] = 0.7
+    system_role: Literal["auto", "system", "fold"] = "auto"
+    """How the role reaches the model: as a system message, folded into the first user message, or as found out."""
+
+
+class RehearsalLlmSettings(_Table, frozen=True):
+    """The rehearsal server: answers by rules, so that everything runs without a model. See `llm.url`."""
+
+    enabled: bool = False
+    """Whether the launcher starts it."""
+    port: Port = 0
+    """TCP port on 127.0.0.1. 0: any free one, so that instances run side by side; it is written to the file
+    `rehearsal-llm.port` in the runtime directory, where `llm.url = "rehearsal"` finds it."""
+    model: Annotated[str, Meta(min_length=1)] = "rehearsal"
+    """The model name it serves."""
+    first_token_delay_ms: Annotated[int, Meta(ge=0, le=600_000)] = 40
+    token_delay_ms: Annotated[int, Meta(ge=0, le=60_000)] = 10
+    """Delay before each further token."""
+
+
+class MemorySettings(_Table, frozen=True):
+    """What was said, and how much of it the model is told again."""
+
+    rounds: Annotated[int, Meta(ge=0, le=1000)] = 5
+    """Rounds (a question and its answer) given as context."""
+    max_context_tokens: Annotated[int, Meta(ge=0, le=131_072)] = 2048
+    """Tokens of context at most."""
+    trim_block: Annotated[int, Meta(ge=1, le=1000)] = 5
+    """Old rounds are dropped this many at a time, never fewer than `rounds` being kept, so that the prompt's beginning
+    stays the same in between and the server's prefix cache serves it."""
+    database: str = ""
+    """SQLite file. Empty: `memory.sqlite3` in the state directory."""
+
+
+class JobsSettings(_Table, frozen=True):
+    """The job plane."""
+
+    max_attempts: Annotated[int, Meta(ge=1, le=100)] = 3
+    """Attempts at a job before it is set aside with an apology."""
+    synchronous: Literal["normal", "full"] = "normal"
+    """SQLite's setting for the spool: `normal` survives kill -9 of any process, `full` a power cut too."""
+
+
+class LauncherSettings(_Table, frozen=True):
+    """Starting, watching, stopping."""
+
+    ready_timeout_s: Annotated[float, Meta(gt=0.0, le=3600.0)] = 300.0
+    """Longest time from spawn to ready, loading a model included."""
+    stop_timeout_s: Annotated[float, Meta(gt=0.0, le=60.0)] = 2.0
+    """Time a child has to end after SIGTERM, before SIGKILL."""
+    watchdog_s: Annotated[float, Meta(ge=0.5, le=600.0)] = 2.0
+    """Longest time between two beats of a child before it counts as hung."""
+    restart_initial_ms: Annotated[int, Meta(ge=0, le=60_000)] = 50
+    """Delay of the first restart."""
+    restart_max_s: Annotated[float, Meta(gt=0.0, le=3600.0)] = 10.0
+    """Delay that back-off never passes."""
+    restart_budget: Annotated[int, Meta(ge=0, le=1000)] = 5
+    """Restarts of one child within the window; one more failure and it stays down as `failed`."""
+    restart_window_s: Annotated[float, Meta(gt=0.0, le=86_400.0)] = 30.0
+    until: Literal["stopped", "source-ends"] = "stopped"
+    """`source-ends`: end, with a table of times, once the source has ended and all its turns are answered."""
+
+
+class ConsoleSettings(_Table, frozen=True):
+    """The conversation as the foreground `supervisor start` shows it."""
+
+    enabled: bool = True
+    show_timings: bool = True
+    """Whether the turn's time follows each answer."""
+
+
+class LogSettings(_Table, frozen=True):
+    """Logs. What was said never goes into them."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "console", "json"] = "auto"
+    """`auto`: for people on a terminal, JSON elsewhere."""
+
+
+class Settings(_Table, frozen=True):
+    """The whole configuration."""
+
+    instance: InstanceSettings = InstanceSettings()
+    mic: MicSettings = MicSettings()
+    vad: VadSettings = VadSettings()
+    whisper: WhisperSettings = WhisperSettings()
+    dialogue: DialogueSettings = DialogueSettings()
+    llm: LlmSettings = LlmSettings()
+    rehearsal_llm: RehearsalLlmSettings = RehearsalLlmSettings()
+    memory: MemorySettings = MemorySettings()
+    jobs: JobsSettings = JobsSettings()
+    launcher: LauncherSettings = LauncherSettings()
+    console: ConsoleSettings = ConsoleSettings()
+    log: LogSettings = LogSettings()
+
+
+def dump_resolved(settings: Settings) -> bytes:
+    """Settings as the JSON that `load_resolved` reads."""
+    return msgspec.json.format(msgspec.json.encode(settings), indent=1)
+
+
+def load_resolved(path: Path | str) -> Settings:
+    """Read what the launcher left. Raises SetupError when the file is missing or is not what this version writes."""
+    try:
+        return msgspec.json.decode(Path(path).read_bytes(), type=Settings)
+    except OSError as error:
+        raise SetupError(f"cannot read {path}: {error.strerror}; it is written by `supervisor start`") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise SetupError(f"{path} does not fit this version ({error}); run `supervisor start` anew") from None
+
+
+def to_builtins(settings: Settings) -> dict[str, Any]:
+    """Settings as plain dictionaries, for showing."""
+    plain: dict[str, Any] = msgspec.to_builtins(settings)
+    return plain

@@ -1,0 +1,139 @@
+"""The jobs on disk: SQLite, one transaction for each step of a turn.
+
+`journal_mode=WAL, synchronous=NORMAL` survives `kill -9` of the dispatcher; `FULL` also survives a power cut, at the cost of a
+disk flush for each step.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from bus.errors import SpoolError
+from bus.messages.jobs import Job
+
+SPOOL_VERSION = 1
+REMEMBERED_IDS = 20_000  # of finished jobs, so that a late repetition of a submission is not a new job
+
+_SCHEMA = f"""
+CREATE TABLE jobs (
+  number INTEGER PRIMARY KEY AUTOINCREMENT, job_id TEXT NOT NULL UNIQUE, turn_order INTEGER NOT NULL,
+  job BLOB NOT NULL, payload BLOB, attempts INTEGER NOT NULL DEFAULT 0, leased INTEGER NOT NULL DEFAULT 0,
+  parked INTEGER NOT NULL DEFAULT 0, reason TEXT NOT NULL DEFAULT '');
+CREATE TABLE finished (number INTEGER PRIMARY KEY AUTOINCREMENT, job_id TEXT NOT NULL UNIQUE);
+PRAGMA user_version = {SPOOL_VERSION};
+"""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A job as found in the spool."""
+
+    job: Job
+    number: int
+    turn_order: int
+    attempts: int
+    leased: bool
+    parked: bool
+    reason: str
+
+
+class Spool:
+    """The open jobs, durable. Used by the dispatcher alone."""
+
+    def __init__(self, path: Path, synchronous: str = "normal") -> None:
+        """Open or make the file. Raise SpoolError when it is not ours, is damaged or cannot be written."""
+        self._path = path
+        try:
+            self._db = sqlite3.connect(path, isolation_level=None)
+            path.chmod(0o600)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA secure_delete=ON")  # a finished job holds what was said
+            self._db.execute(f"PRAGMA synchronous={synchronous}")
+            self._check_version()
+        except sqlite3.Error as error:
+            raise self._error(error) from None
+
+    def load(self) -> list[Stored]:
+        """All open and parked jobs, oldest first. Raise SpoolError when one cannot be read."""
+        rows = self._db.execute("SELECT job, number, turn_order, attempts, leased, parked, reason FROM jobs ORDER BY number")
+        try:
+            return [
+                Stored(msgspec.msgpack.decode(job, type=Job), number, turn_order, attempts, bool(leased), bool(parked), reason)
+                for job, number, turn_order, attempts, leased, parked, reason in rows
+            ]
+        except (sqlite3.Error, msgspec.MsgspecError) as error:
+            raise self._error(error) from None
+
+    def knows(self, job_id: str) -> bool:
+        """Whether the job is open, parked or finished."""
+        query = "SELECT 1 FROM jobs WHERE job_id = ?1 UNION ALL SELECT 1 FROM finished WHERE job_id = ?1"
+        return self._db.execute(query, (job_id,)).fetchone() is not None
+
+    def add(self, job: Job, turn_order: int | None, payload: bytes | None = None) -> tuple[int, int]:
+        """Write a new job down; return (its number, its turn's order). Without `turn_order` its turn is new."""
+        insert = "INSERT INTO jobs (job_id, turn_order, job, payload) VALUES (?, ?, ?, ?)"
+        packed = msgspec.msgpack.encode(job)
+        with self.transaction():
+            number = self._db.execute(insert, (job.id, turn_order or 0, packed, payload)).lastrowid or 0
+            if turn_order is None:
+                self._db.execute("UPDATE jobs SET turn_order = number WHERE number = ?", (number,))
+        return number, number if turn_order is None else turn_order
+
+    def lease(self, job_id: str) -> None:
+        """Count an attempt before it begins, so that a job that kills its workers, or us, is given up one day."""
+        self._db.execute("UPDATE jobs SET attempts = attempts + 1, leased = 1 WHERE job_id = ?", (job_id,))
+
+    def put_back(self, job_id: str, reason: str) -> None:
+        """A lease ended without a result."""
+        self._db.execute("UPDATE jobs SET leased = 0, reason = ? WHERE job_id = ?", (reason, job_id))
+
+    def park(self, job_id: str, reason: str) -> None:
+        """A job is given up, and kept."""
+        self._db.execute("UPDATE jobs SET leased = 0, parked = 1, reason = ? WHERE job_id = ?", (reason, job_id))
+
+    def finish(self, job_id: str) -> None:
+        """A job is over; its id is remembered."""
+        self._db.execute("DELETE FROM jobs WHERE job_id = ?", (job_id,))
+        number = self._db.execute("INSERT OR IGNORE INTO finished (job_id) VALUES (?)", (job_id,)).lastrowid or 0
+        self._db.execute("DELETE FROM finished WHERE number <= ?", (number - REMEMBERED_IDS,))
+
+    def payload(self, job_id: str) -> bytes | None:
+        """The raw bytes that came with a job."""
+        row: Sequence[bytes | None] | None = self._db.execute("SELECT payload FROM jobs WHERE job_id = ?", (job_id,)).fetchone()
+        return row[0] if row else None
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All of the block or nothing. A block inside a block is part of the outer one."""
+        if self._db.in_transaction:
+            yield
+            return
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def close(self) -> None:
+        self._db.close()
+
+    def _check_version(self) -> None:
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        tables = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if version == 0 and tables == 0:
+            self._db.executescript(f"BEGIN;{_SCHEMA}COMMIT;")
+        elif version != SPOOL_VERSION:
+            raise SpoolError(
+                f"{self._path} is not a spool of this version (found {version}, want {SPOOL_VERSION}); move it away and start again"
+            )
+
+    def _error(self, error: Exception) -> SpoolError:
+        return SpoolError(f"cannot use the spool {self._path}: {error}; if the file is damaged, move it away and start again")

@@ -1,0 +1,95 @@
+"""Where the time of a turn went.
+
+A turn's jobs carry *marks*: when the turn passed which point, CLOCK_MONOTONIC in ns, which is one clock for all processes of
+a machine. Each stage adds its own marks. `timings_ms` makes the parts of the wait out of them, from the true end of speech.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+SPEECH_END: Final = "speech_end"
+"""The last frame of speech was captured. Set by the segmenter, from the frame's capture time."""
+COMMITTED: Final = "committed"
+"""The end of the utterance was decided."""
+SUBMITTED: Final = "submitted"
+"""The `transcribe` job was handed to the dispatcher."""
+STT_START: Final = "stt_start"
+"""A Whisper worker took the job."""
+STT_END: Final = "stt_end"
+"""The transcript was there."""
+TURN_START: Final = "turn_start"
+"""The turn manager took the transcript."""
+TURN_END: Final = "turn_end"
+"""The turn manager had decided what is to happen."""
+RECALL_START: Final = "recall_start"
+"""Memory took the question."""
+RECALL_END: Final = "recall_end"
+"""The context was found."""
+LLM_START: Final = "llm_start"
+"""The request was sent to the language model."""
+FIRST_TOKEN: Final = "first_token"
+"""The first piece of the reply was there."""
+LAST_TOKEN: Final = "last_token"
+"""The reply was complete."""
+REMEMBERED: Final = "remembered"
+"""The turn was about to be written into the memory store; it is over."""
+
+PARTS: Final[Mapping[str, str]] = {
+    "endpoint_wait": COMMITTED,
+    "submit": SUBMITTED,
+    "stt_queue": STT_START,
+    "transcribe": STT_END,
+    "turn_wait": TURN_START,
+    "turn_logic": TURN_END,
+    "recall_wait": RECALL_START,
+    "recall": RECALL_END,
+    "llm_queue": LLM_START,
+    "first_token": FIRST_TOKEN,
+    "generate": LAST_TOKEN,
+    "closing": REMEMBERED,
+}
+"""The parts of a turn in their order, each with the mark that ends it; the first begins with SPEECH_END.
+
+endpoint_wait: silence waited out, until the end was decided. submit: handing the utterance over. stt_queue: waiting for a free
+Whisper worker. transcribe: speech to text. turn_wait: the transcript on its way, and waiting for earlier turns of its stream.
+turn_logic: deciding what to do. recall_wait: on the way to memory. recall: finding the context. llm_queue: on the way to the
+bridge. first_token: from the request to the first piece of the reply. generate: from there to the whole reply. closing: the
+reply on its way to memory.
+"""
+
+TOTAL: Final = "total"
+"""From the first mark to the last: the sum of the parts."""
+TOTAL_TO_FIRST_TOKEN: Final = "total_to_first_token"
+"""The wait that the speaker felt: from the first mark to the first piece of the reply; absent if there was none."""
+
+MARKS: Final = (SPEECH_END, *PARTS.values())
+"""All marks, in the order of the course of a turn."""
+
+
+def timings_ms(marks: Mapping[str, int]) -> dict[str, float]:
+    """Turn `marks` (monotonic ns) into the parts of the turn in ms, in order, then TOTAL_TO_FIRST_TOKEN and TOTAL.
+
+    Every part is a whole number of microseconds and none is negative, so the parts add up to the total. A stage whose end
+    was not marked has no part: its time is in the next part that is there. A mark that lies before an earlier one counts as
+    equal to it. Other names among the marks are ignored. Without marks the result is empty.
+    """
+    present = [name for name in MARKS if name in marks]
+    if not present:
+        return {}
+    begin_ns = marks[present[0]]
+    reached_us: dict[str, int] = {}
+    latest_us = 0
+    for name in present:
+        latest_us = reached_us[name] = max(latest_us, round((marks[name] - begin_ns) / 1000))
+    timings: dict[str, float] = {}
+    before_us = 0
+    for part, end in PARTS.items():
+        if end in reached_us and end != present[0]:
+            timings[part] = (reached_us[end] - before_us) / 1000
+            before_us = reached_us[end]
+    if FIRST_TOKEN in reached_us:
+        timings[TOTAL_TO_FIRST_TOKEN] = reached_us[FIRST_TOKEN] / 1000
+    timings[TOTAL] = latest_us / 1000
+    return timings

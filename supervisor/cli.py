@@ -1,0 +1,251 @@
+"""The command line. Each command finds its instance, calls the module that does the work, and prints.
+
+What a command needs is imported when it runs: `supervisor start` is to be quick, and a table library is slow.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+from bus.addresses import Addresses
+from bus.errors import EarshotError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+CONTEXT = {"help_option_names": ["-h", "--help"]}
+PATH = click.Path(path_type=Path)
+
+
+def configured(command: Command) -> Command:
+    """Give a command --config and --set."""
+    command = click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Change one setting: --set vad.mode=2")(command)
+    return click.option("--config", multiple=True, type=PATH, metavar="FILE", help="A configuration file; later ones go before.")(command)
+
+
+@click.group(context_settings=CONTEXT)
+@click.version_option(package_name="earshot")
+def cli() -> None:
+    """Earshot, an offline voice assistant: start it, look into it, talk to it.
+
+    EARSHOT_RUNTIME_DIR and EARSHOT_STATE_DIR say which instance is meant, where several run side by side.
+    """
+
+
+@cli.command()
+@configured
+@click.option("--detach", is_flag=True, help="Run in the background; return when it is ready.")
+@click.option("--background", is_flag=True, hidden=True)
+def start(config: tuple[Path, ...], sets: tuple[str, ...], detach: bool, background: bool) -> None:
+    """Start the assistant: microphone, medium.en and vLLM on this machine, or what the configuration says."""
+    from supervisor import start as starting
+    from supervisor.settings import load
+
+    settings = load(config, sets)
+    if detach:
+        pid = starting.detach(settings, starting.options_of(config, sets))
+        click.echo(f"Ready (process {pid}). Talk to it, or try `supervisor hear FILE`; `supervisor stop` ends it.")
+        return
+    # In a service, standard output is the journal: what was said does not go there.
+    starting.run(settings, console=not background and "JOURNAL_STREAM" not in os.environ)
+
+
+@cli.command()
+@configured
+def stop(config: tuple[Path, ...], sets: tuple[str, ...]) -> None:
+    """Stop the running assistant; return once it is gone."""
+    from supervisor.client import stop as stop_instance
+
+    stop_instance(_instance(config, sets))
+    click.echo("Stopped.")
+
+
+@cli.command()
+@click.argument("actor")
+@configured
+def restart(actor: str, config: tuple[Path, ...], sets: tuple[str, ...]) -> None:
+    """Stop one actor and start it again, or revive one that has failed; return once it is ready."""
+    from supervisor.client import restart as restart_actor
+
+    pid = restart_actor(_instance(config, sets), actor)
+    click.echo(f"{actor} is ready (process {pid}).")
+
+
+@cli.command()
+@configured
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per actor and line.")
+def status(config: tuple[Path, ...], sets: tuple[str, ...], as_json: bool) -> None:
+    """Show every actor's state."""
+    from supervisor.client import status as ask_status
+    from supervisor.views.status import json_line, show
+
+    state = ask_status(_instance(config, sets))
+    if not as_json:
+        show(state)
+        return
+    for actor in state.actors:
+        click.echo(json_line(actor))
+
+
+@cli.command()
+@click.argument("actor", default="")
+@click.option("-f", "--follow", is_flag=True, help="Go on with what is written from now on.")
+@configured
+def logs(actor: str, follow: bool, config: tuple[Path, ...], sets: tuple[str, ...]) -> None:
+    """Show the log of ACTOR, or of all; of the last run when none is running."""
+    from supervisor.views import logs as view
+
+    addresses = _instance(config, sets)
+    files = view.log_files(addresses, actor)
+    for path in files:
+        prefix = "" if actor else f"{path.stem:<13} | "
+        for line in view.last_lines(path):
+            click.echo(prefix + line)
+    if follow:
+        for path, line in view.follow(lambda: view.log_files(addresses, actor)):
+            click.echo(("" if actor else f"{path.stem:<13} | ") + line)
+
+
+@cli.command()
+@configured
+def check(config: tuple[Path, ...], sets: tuple[str, ...]) -> None:
+    """Check the configuration, and tell every error in it at once."""
+    from supervisor.settings import load
+
+    load(config, sets)
+    click.echo("The configuration is good.")
+
+
+@cli.command()
+@configured
+def doctor(config: tuple[Path, ...], sets: tuple[str, ...]) -> None:
+    """Check what the assistant needs: libraries, model, microphone, language model, cores, directories."""
+    from supervisor.doctor import run_checks
+    from supervisor.settings import load
+
+    bad = False
+    for found in run_checks(load(config, sets)):
+        bad = bad or found.status == "error"
+        advice = f"; {found.advice}" if found.advice else ""
+        click.echo(f"{found.status:<8} {found.name:<12} {found.detail}{advice}")
+    if bad:
+        sys.exit(1)
+
+
+@cli.command()
+@configured
+@click.option("--json", "as_json", is_flag=True, help="The plan as one JSON object.")
+def topology(config: tuple[Path, ...], sets: tuple[str, ...], as_json: bool) -> None:
+    """Show this machine's cores, and which actor would run where."""
+    from supervisor.placement import plan_for, to_json
+    from supervisor.settings import load
+    from supervisor.topology import this_machine
+
+    machine = this_machine()
+    placement = plan_for(machine, load(config, sets).whisper)
+    if as_json:
+        click.echo(json.dumps(to_json(machine, placement)))
+        return
+    from supervisor.views.topology import show
+
+    show(machine, placement)
+
+
+@cli.command()
+@click.argument("topics", nargs=-1)
+@configured
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per event and line.")
+@click.option("--count", type=click.IntRange(1), help="End after so many events.")
+@click.option("--timeout", type=click.FloatRange(0.0), metavar="SECONDS", help="End after so long.")
+def tap(
+    *, topics: tuple[str, ...], config: tuple[Path, ...], sets: tuple[str, ...], as_json: bool, count: int | None, timeout: float | None
+) -> None:
+    """Show events as they pass: all, or those whose topic begins with one of TOPICS (`speech`, `turn.finished`)."""
+    from supervisor.views import tap as view
+
+    line = view.json_line if as_json else view.text_line
+    seen = 0
+    for message in view.tap(_instance(config, sets), topics, timeout_s=timeout):
+        click.echo(line(message))
+        seen += 1
+        if seen == count:
+            return
+    if count is not None:
+        raise EarshotError(f"{seen} of {count} events came")
+
+
+@cli.command()
+@click.argument("files", nargs=-1, required=True, type=PATH)
+@configured
+@click.option(
+    "--pace", type=click.Choice(["real", "fast"]), default="fast", show_default=True, help="In real time, or as fast as it is heard."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per turn and line.")
+@click.option("--stream", default="hear", show_default=True, help="Name of the conversation; another one begins another.")
+def hear(*, files: tuple[Path, ...], config: tuple[Path, ...], sets: tuple[str, ...], pace: str, as_json: bool, stream: str) -> None:
+    """Let the running assistant hear sound FILES, and show what it understood and answered."""
+    from supervisor.hear import hear_files
+
+    if not hear_files(_instance(config, sets), files, pace=pace, stream=stream, as_json=as_json):
+        sys.exit(1)
+
+
+@cli.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True}, add_help_option=False)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def memory(arguments: tuple[str, ...]) -> NoReturn:
+    """List, search, export or forget what was said: `supervisor memory list`."""
+    from supervisor import modules
+
+    addresses = _instance((), ())
+    environ = {**modules.environ(), **addresses.environ}
+    if addresses.config.exists():
+        environ["EARSHOT_CONFIG"] = str(addresses.config)
+    command = modules.command("actors.memory", *arguments)
+    os.execve(command[0], command, environ)  # noqa: S606 - our own program, and no shell
+
+
+def _instance(config: Sequence[Path], sets: Sequence[str]) -> Addresses:
+    """The instance that is meant: by the environment, or by a configuration that places it."""
+    from supervisor.instance import of_running
+
+    if not config and not sets:
+        return of_running(Addresses.resolve())
+    from supervisor.settings import load
+
+    place = load(config, sets).instance
+    return of_running(Addresses(Path(place.runtime_dir), Path(place.state_dir)))
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run one command. An error of the user's is one line for each fault, exit status 1, or 2 for a wrong command line."""
+    try:
+        sys.exit(cli.main(arguments, prog_name="supervisor", standalone_mode=False))
+    except click.UsageError as error:
+        hint = f"; see `{error.ctx.command_path} --help`" if error.ctx else ""
+        _fail(error.format_message().rstrip(".") + hint, 2)
+    except click.ClickException as error:
+        _fail(error.format_message(), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except EarshotError as error:
+        _fail(str(error), 1)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the last flush does not fail as well
+        sys.exit(0)
+    except OSError as error:
+        _fail(": ".join(str(part) for part in (error.filename, error.strerror or error) if part), 1)
+
+
+def _fail(text: str, status: int) -> NoReturn:
+    for line in text.splitlines():
+        sys.stderr.write(f"error: {line}\n")
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

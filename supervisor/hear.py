@@ -1,0 +1,242 @@
+"""`supervisor hear`: sound files as a source of their own for the running assistant, and what it makes of them.
+
+The source is a `mic` actor like any other, started by us. It ends once the segmenter has committed the end of the file, so
+by then every utterance is a job. The jobs say when all is over, and the memory store says what came of it; events are
+only the quick way to the same results, and may be lost.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import zmq
+
+from bus.addresses import Addresses, is_locked
+from bus.codec import Stamp
+from bus.errors import EarshotError, NoInstance
+from bus.events import Publisher, Subscriber, wait_until_heard
+from bus.jobs import query_jobs
+from bus.limits import SCHEMA_VERSION, STREAM_NAME_MAX
+from bus.messages.base import Envelope, Message
+from bus.messages.control import ActorInfo
+from bus.messages.jobs import JobInfo
+from bus.messages.turn import TurnFinished, TurnRecord
+from supervisor.children import CONSOLE, MIC
+from supervisor.client import status
+from supervisor.drain import is_open
+from supervisor.instance import is_running, require_running
+from supervisor.modules import command, environ
+from supervisor.notify import NotifySocket
+from supervisor.process import exit_text
+from supervisor.remembered import remembered
+from supervisor.views.conversation import TOPICS, Conversation
+
+NAME: Final = "hear"
+CONNECT_TIMEOUT_S = 5.0
+ANSWER_TIMEOUT_S = 2.0
+LOOK_INTERVAL_S = 0.1
+HEALTH_INTERVAL_S = 2.0
+FIELDS: Final = ("turn", "stream", "transcript", "reply", "state", "timings_ms")
+NOT_NEEDED: Final = (CONSOLE, MIC)
+MAX_SOURCE_LIVES = 4
+"""A source that is killed goes on where it was; one that dies again and again will not."""
+
+
+def hear_files(addresses: Addresses, files: Sequence[Path], *, pace: str, stream: str, as_json: bool) -> bool:
+    """Have all files heard, one after the other, and print their turns. Return whether every one could be heard.
+
+    Raises NoInstance when no assistant is running, or it stops meanwhile; EarshotError when a part of it has failed.
+    """
+    require_running(addresses)
+    with zmq.Context() as context:
+        session = Hearing(context, addresses, free_stream(addresses, stream), as_json=as_json)
+        try:
+            heard = [session.hear(file, pace) for file in files]  # one that cannot be heard does not keep us from the next
+        finally:
+            session.close()
+    return all(heard)
+
+
+def free_stream(addresses: Addresses, wanted: str) -> str:
+    """The stream of that name, or `NAME-2` and so on while another source has it. Raises AddressError for a bad name."""
+    number, name = 1, wanted
+    while is_locked(addresses.audio_file(name, "lock")):
+        number += 1
+        suffix = f"-{number}"
+        name = wanted[: STREAM_NAME_MAX - len(suffix)] + suffix
+    return name
+
+
+class Hearing:
+    """One run: a stream, the files that are heard on it, and the turns that come of them."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], addresses: Addresses, stream: str, *, as_json: bool) -> None:
+        """Raises NoInstance when the assistant does not answer."""
+        self._context = context
+        self._addresses = addresses
+        self._stream = stream
+        self._as_json = as_json
+        self._stamp = Stamp(NAME, str(os.getpid()))
+        self._conversation = Conversation(colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ, status=False)
+        self._health_due_s = 0.0
+        self._shown = {job.turn for job in self._jobs()}  # of an earlier run that was interrupted: none of ours
+        self._notify = NotifySocket(f"@earshot-hear-{os.getpid()}-{secrets.token_hex(4)}")
+        self._publisher = Publisher(context, addresses.events_in, self._stamp)
+        self._subscriber = Subscriber(context, addresses.events_out, TOPICS)
+        wait_until_heard(self._publisher, self._subscriber, CONNECT_TIMEOUT_S)
+
+    def hear(self, file: Path, pace: str) -> bool:
+        """Have one file heard and print its turns; return whether it could be."""
+        since_ns = time.time_ns()
+        before = len(self._shown)
+        self._addresses.audio_file(self._stream, "mark").unlink(missing_ok=True)  # where an interrupted run was in its own file
+        problem = self._play(file, pace)
+        if problem:
+            sys.stderr.write(f"error: {problem}\n")
+            return False
+        self._until(lambda: not any(is_open(job.state) for job in self._jobs()))
+        for record in remembered(self._addresses, since_ns, self._stream):
+            self._finish(record)
+        if len(self._shown) == before:
+            sys.stderr.write(f"{file}: no speech in it was long enough for a turn\n")
+        return True
+
+    def close(self) -> None:
+        self._notify.close()
+        self._publisher.close()
+        self._subscriber.close()
+
+    # -- the source -----------------------------------------------------------------------------------------------
+
+    def _play(self, file: Path, pace: str) -> str:
+        """Run the source to its end; return what was wrong with it, or nothing."""
+        said: dict[str, str] = {}
+        how = ""
+        for life in range(1, MAX_SOURCE_LIVES + 1):
+            process = self._spawn(file, pace, life)
+            try:
+                self._until(lambda process=process: process.poll() is not None)  # type: ignore[misc]
+            finally:
+                process.kill()
+                process.wait()
+            said = self._last_words()
+            if process.returncode == 0:
+                self._note(said)
+                return ""
+            how = exit_text(process.returncode)
+            if "X_EARSHOT_REASON" in said:
+                break
+        return said.get("X_EARSHOT_REASON") or f"{file} cannot be heard: its source ended with {how}; see `supervisor logs {NAME}`"
+
+    def _spawn(self, file: Path, pace: str, life: int) -> subprocess.Popen[bytes]:
+        settings = {"source": "file", "file": str(file.absolute()), "pace": pace, "stream": self._stream}
+        options = [part for key, value in settings.items() for part in ("--set", f"mic.{key}={json.dumps(value)}")]
+        own = {
+            "EARSHOT_CONFIG": str(self._addresses.config),
+            "EARSHOT_INCARNATION": f"{NAME}-{os.getpid()}-{secrets.token_hex(2)}.{life}",
+            "EARSHOT_PARENT_PID": str(os.getpid()),
+            "NOTIFY_SOCKET": self._notify.address,
+        }
+        with (self._addresses.logs_dir / f"{NAME}.log").open("ab") as log:
+            return subprocess.Popen(
+                command("actors", "mic", *options),
+                env={**environ(), **self._addresses.environ, **own},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                process_group=0,
+            )
+
+    def _last_words(self) -> dict[str, str]:
+        said: dict[str, str] = {}
+        for notice in self._notify.receive():
+            said |= notice.values
+        return said
+
+    def _note(self, said: dict[str, str]) -> None:
+        """What the source had to say of a file that it could read all the same: that its end is missing, for example."""
+        if note := said.get("STATUS"):
+            sys.stderr.write(f"{note}\n")
+
+    # -- what comes of it -----------------------------------------------------------------------------------------
+
+    def _until(self, over: Callable[[], bool]) -> None:
+        """Show what comes until it is over. Raises EarshotError when it will never be."""
+        while not over():
+            self._subscriber.socket.poll(round(LOOK_INTERVAL_S * 1000))
+            self._receive()
+            if time.monotonic() >= self._health_due_s:
+                self._check_health()
+                self._health_due_s = time.monotonic() + HEALTH_INTERVAL_S
+        self._receive()
+
+    def _receive(self) -> None:
+        for message in self._subscriber.receive():
+            if message.envelope.stream != self._stream or message.envelope.turn in self._shown:
+                continue
+            if isinstance(message.body, TurnFinished):
+                self._finish(message.body.record)
+            elif not self._as_json:
+                self._write(self._conversation.render(message))
+
+    def _finish(self, record: TurnRecord) -> None:
+        if record.turn in self._shown:
+            return
+        self._shown.add(record.turn)
+        if self._as_json:
+            self._write(json.dumps({field: getattr(record, field) for field in FIELDS}, ensure_ascii=False) + "\n")
+        else:
+            self._write(self._conversation.render(_as_event(record)))
+
+    def _write(self, text: str) -> None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+    def _jobs(self) -> list[JobInfo]:
+        """The jobs of our stream. A dispatcher that is being restarted is waited for."""
+        while True:
+            try:
+                return query_jobs(self._context, self._addresses.jobs, self._stamp, self._stream, ANSWER_TIMEOUT_S)
+            except NoInstance:
+                self._check_health()
+
+    def _check_health(self) -> None:
+        """Raise EarshotError when the turns would never come."""
+        if not is_running(self._addresses):
+            raise NoInstance("the assistant has stopped; what it had heard is answered when it is started again")
+        for failed in missing_parts(status(self._addresses).actors):
+            raise EarshotError(f"{failed.actor} has failed: {failed.detail}; revive it with `supervisor restart {failed.actor}`")
+
+
+def missing_parts(actors: Sequence[ActorInfo]) -> list[ActorInfo]:
+    """The failed actors of a kind of which none is left: `whisper-1` is no loss while there is a `whisper-2`."""
+    alive = {_kind(actor.actor) for actor in actors if actor.state != "failed"}
+    return [actor for actor in actors if actor.state == "failed" and _kind(actor.actor) not in alive and actor.actor not in NOT_NEEDED]
+
+
+def _kind(actor: str) -> str:
+    return re.sub(r"-\d+$", "", actor)
+
+
+def _as_event(record: TurnRecord) -> Message:
+    """A record as the event that tells of it, for the renderer."""
+    envelope = Envelope(
+        version=SCHEMA_VERSION,
+        sender=NAME,
+        incarnation="",
+        seq=0,
+        mono_ns=time.monotonic_ns(),
+        wall_ns=record.wall_ns,
+        turn=record.turn,
+        stream=record.stream,
+    )
+    return Message(TurnFinished.topic, envelope, TurnFinished(record=record))

@@ -1,0 +1,25 @@
+"""The launcher's own log: one line for each thing that happened to a child. Read with `supervisor logs launcher`."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+
+
+class Journal:
+    """Appends lines to a file. A full disk loses lines and nothing else."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def write(self, text: str) -> None:
+        """Write one line, with the local time before it."""
+        time = datetime.now().astimezone().isoformat(timespec="milliseconds")
+        with suppress(OSError):
+            os.write(self._fd, f"{time} {text}\n".encode())
+
+    def close(self) -> None:
+        os.close(self._fd)

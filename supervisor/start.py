@@ -1,0 +1,144 @@
+"""`supervisor start`: from checked settings to a running assistant, here or in the background."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from signal import SIGINT, SIGTERM
+
+from bus.addresses import Addresses
+from bus.errors import EarshotError
+from bus.notify import Notifier
+from bus.settings import Settings, dump_resolved
+from supervisor.children import plan
+from supervisor.instance import is_running, take
+from supervisor.launcher import NAME, Launcher
+from supervisor.loop import Loop, Signals
+from supervisor.modules import command, environ
+from supervisor.notify import NotifySocket
+from supervisor.placement import plan_for
+from supervisor.process import trim
+from supervisor.restart import RestartLimits
+from supervisor.topology import this_machine
+from supervisor.ward import Patience
+
+
+def run(settings: Settings, *, console: bool) -> None:
+    """Be the launcher until it is over. Raises EarshotError when it cannot start, or ends because something failed."""
+    try:
+        _run(settings, console)
+    except EarshotError as error:
+        Notifier().tell(X_EARSHOT_REASON=str(error))  # to `start --detach`, which tells the user
+        raise
+
+
+def _run(settings: Settings, console: bool) -> None:
+    addresses = addresses_of(settings)
+    lock = take(addresses)
+    _write_private(addresses.config, dump_resolved(settings))
+    children = plan(settings, plan_for(this_machine(), settings.whisper), foreground=console)
+    until_source_ends = settings.launcher.until == "source-ends"
+    begun_ns = time.time_ns()
+    try:
+        with Launcher(children, addresses, patience(settings), until_source_ends=until_source_ends) as launcher:
+            failure = launcher.run().failure
+    except OSError as error:
+        raise EarshotError(f"cannot start in {addresses.runtime_dir}: {error}") from None
+    finally:
+        lock.release()
+    if failure:
+        raise EarshotError(failure)
+    if until_source_ends and console:
+        from supervisor.views.turns import show_since
+
+        show_since(addresses, begun_ns)
+
+
+def addresses_of(settings: Settings) -> Addresses:
+    """Where the settings place the instance."""
+    return Addresses(Path(settings.instance.runtime_dir), Path(settings.instance.state_dir))
+
+
+def patience(settings: Settings) -> Patience:
+    launcher = settings.launcher
+    restart = RestartLimits(
+        initial_s=launcher.restart_initial_ms / 1000,
+        max_s=launcher.restart_max_s,
+        budget=launcher.restart_budget,
+        window_s=launcher.restart_window_s,
+    )
+    return Patience(restart=restart, ready_s=launcher.ready_timeout_s, stop_s=launcher.stop_timeout_s)
+
+
+def detach(settings: Settings, options: Sequence[str]) -> int:
+    """Start a launcher in the background; return its process id once it is ready.
+
+    `options` are the --config and --set options that gave these settings. Raises EarshotError with the reason when it
+    does not become ready. The launcher tells us over the same protocol by which actors tell the launcher.
+    """
+    addresses = addresses_of(settings)
+    addresses.prepare()
+    if is_running(addresses):
+        take(addresses)  # tells who holds it
+    socket = NotifySocket(f"@earshot-start-{os.getpid()}-{secrets.token_hex(4)}")
+    log = addresses.logs_dir / f"{NAME}.log"
+    trim(log)
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command("supervisor.cli", "start", "--background", *options),
+            env={**environ(), **addresses.environ, "NOTIFY_SOCKET": socket.address},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        _wait_until_ready(process, socket)
+    finally:
+        socket.close()
+    return process.pid
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], socket: NotifySocket) -> None:
+    said: dict[str, str] = {}
+
+    def listen() -> None:
+        said.update({key: value for notice in socket.receive() if notice.pid == process.pid for key, value in notice.values.items()})
+
+    loop = Loop()
+    pidfd = os.pidfd_open(process.pid)
+    loop.watch(socket.fileno(), listen)
+    loop.watch(pidfd, lambda: None)
+    with Signals((SIGINT, SIGTERM)) as signals:
+        loop.watch(signals.fileno(), lambda: None)
+        while "READY" not in said and process.poll() is None:
+            loop.turn()
+            if signals.received():
+                process.terminate()
+                process.wait()
+                raise EarshotError("interrupted; nothing was started")
+    os.close(pidfd)
+    listen()
+    if process.poll() is not None:
+        raise EarshotError(
+            said.get("X_EARSHOT_REASON") or f"the launcher ended with status {process.returncode}; see `supervisor logs {NAME}`"
+        )
+
+
+def _write_private(path: Path, data: bytes) -> None:
+    """Write a file that only this user can read, and never a half of it."""
+    partial = path.with_name(path.name + ".new")
+    partial.unlink(missing_ok=True)
+    fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "wb") as file:
+        file.write(data)
+    partial.rename(path)
+
+
+def options_of(config: Iterable[Path], sets: Iterable[str]) -> list[str]:
+    """The command-line options that name these."""
+    return [*(f"--config={path}" for path in config), *(f"--set={text}" for text in sets)]

@@ -1,0 +1,1 @@
+"""What a person sees: the conversation, the status, the tap, the turns."""

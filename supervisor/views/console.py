@@ -1,0 +1,88 @@
+"""`python -m supervisor.views.console`: shows the conversation on its standard output, as a child of the launcher.
+
+A process of its own: a terminal that is held (Ctrl+S) blocks who writes to it, and that must not be the launcher.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+import zmq
+
+from bus.addresses import Addresses
+from bus.codec import Stamp
+from bus.events import LoopBack, Publisher, Subscriber
+from bus.notify import Notifier
+from bus.parent import die_with_parent
+from supervisor.loop import Loop, Signals
+from supervisor.views.conversation import TOPICS, Conversation
+
+PROBE_INTERVAL_S = 0.02
+LAST_WORDS_MS = 50
+NAME = "console"
+
+
+class Console:
+    """Subscribes to the conversation and writes it down until SIGTERM, or until nobody reads it."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], addresses: Addresses, conversation: Conversation) -> None:
+        self._conversation = conversation
+        self._notifier = Notifier()
+        stamp = Stamp(NAME, os.environ.get("EARSHOT_INCARNATION", str(os.getpid())))
+        self._publisher = Publisher(context, addresses.events_in, stamp)
+        self._subscriber = Subscriber(context, addresses.events_out, TOPICS)
+        self._probe = LoopBack(self._publisher, self._subscriber)
+        self._loop = Loop()
+
+    def run(self) -> None:
+        """Raises OSError when the terminal is gone."""
+        self._write("Starting...\n")
+        self._loop.watch(self._subscriber.socket, self._receive)
+        self._probe.begin()
+        self._probe.ask()
+        self._loop.every(PROBE_INTERVAL_S, self._ask)
+        with Signals((signal.SIGTERM, signal.SIGINT)) as signals:
+            self._loop.watch(signals.fileno(), lambda: None)
+            while not signals.received():
+                self._loop.turn()
+        while self._subscriber.socket.poll(LAST_WORDS_MS):  # what was said before the stop
+            self._receive()
+        self._write(self._conversation.end())
+
+    def _ask(self) -> None:
+        if self._probe.heard:
+            self._loop.cancel(self._ask)
+        else:
+            self._probe.ask()
+
+    def _receive(self) -> None:
+        for message in self._subscriber.receive():
+            was_heard = self._probe.heard
+            if not self._probe.hear(message):
+                self._write(self._conversation.render(message))
+            elif self._probe.heard and not was_heard:
+                self._notifier.tell(READY="1")
+
+    def _write(self, text: str) -> None:
+        if text:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+
+
+def main(arguments: list[str]) -> int:
+    """Show the conversation; return 0 also when the terminal goes away."""
+    die_with_parent()
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # of a process group of its own, it may write all the same
+    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    conversation = Conversation(show_timings="--no-timings" not in arguments, colour=colour)
+    try:
+        Console(zmq.Context(), Addresses.resolve(), conversation).run()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the last flush does not fail as well
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,56 @@
+"""`supervisor status`: everybody's state, as a table or as JSON lines."""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+from bus.messages.control import ActorInfo, ControlState
+
+FIELDS: Final = ("actor", "state", "pid", "incarnation", "restarts", "up_s", "phase", "cpus", "rss_bytes", "last_exit")
+WIDTH_ELSEWHERE: Final = 140
+_COLOURS: Final = {"ready": "green", "failed": "red", "stopped": "dim"}
+
+
+def json_line(actor: ActorInfo) -> str:
+    """One actor as one line of JSON."""
+    return json.dumps({field: getattr(actor, field) for field in FIELDS}, ensure_ascii=False)
+
+
+def show(state: ControlState) -> None:
+    """Print the table."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("Actor", "State", "PID", "Up", "Restarts", "Phase", "CPUs", "Memory", "Last exit", box=box.SIMPLE)
+    for actor in state.actors:
+        table.add_row(
+            actor.actor,
+            Text(actor.state, _COLOURS.get(actor.state, "yellow")),
+            str(actor.pid or "–"),
+            duration(actor.up_s) if actor.pid else "–",
+            str(actor.restarts),
+            actor.phase or "–",
+            actor.cpus or "any",
+            f"{actor.rss_bytes / 1e6:.0f} MB" if actor.pid else "–",
+            actor.last_exit or "–",
+        )
+    for column in table.columns:
+        column.no_wrap = True
+    console = Console()
+    if not console.is_terminal:
+        console.width = WIDTH_ELSEWHERE
+    console.print(table)
+    for actor in state.actors:
+        if actor.detail:
+            console.print(Text(f"  {actor.actor}: {actor.detail}"), soft_wrap=True)
+
+
+def duration(seconds: float) -> str:
+    """`12 s`, `3 min`, `5 h`, `2 d`: as much as one wants to know."""
+    for unit, length_s in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length_s:
+            return f"{seconds / length_s:.0f} {unit}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,68 @@
+"""`supervisor tap`: the events as they pass."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+
+import msgspec
+import zmq
+
+from bus.addresses import Addresses
+from bus.codec import Stamp
+from bus.events import Publisher, Subscriber, wait_until_heard
+from bus.messages.actor import Probe
+from bus.messages.base import Message
+from supervisor.instance import is_running, require_running
+
+CONNECT_TIMEOUT_S = 5.0
+LOOK_INTERVAL_S = 1.0
+
+
+def json_line(message: Message) -> str:
+    """One event as one line of JSON."""
+    envelope = message.envelope
+    fields = {name: getattr(envelope, name) for name in ("sender", "incarnation", "seq", "turn", "stream", "mono_ns", "wall_ns")}
+    payload_bytes = len(message.payload) if message.payload is not None else 0
+    body = msgspec.to_builtins(message.body)
+    return json.dumps({"topic": message.topic, **fields, "body": body, "payload_bytes": payload_bytes}, ensure_ascii=False)
+
+
+def text_line(message: Message) -> str:
+    """One event as one line for people."""
+    envelope = message.envelope
+    when = datetime.fromtimestamp(envelope.wall_ns / 1e9).strftime("%H:%M:%S.%f")[:-3]
+    about = " ".join(part for part in (envelope.turn or envelope.stream,) if part)
+    values = " ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in msgspec.to_builtins(message.body).items())
+    return " ".join(part for part in (when, f"{message.topic:<16}", f"{envelope.sender:<10}", about, values) if part)
+
+
+def tap(
+    addresses: Addresses, topics: Sequence[str], clock: Callable[[], float] = time.monotonic, timeout_s: float | None = None
+) -> Iterator[Message]:
+    """Yield events whose topic begins with one of `topics`, or all but probes, until the time is over or the assistant ends.
+
+    Raises NoInstance when there is none at the start.
+    """
+    require_running(addresses)
+    end_s = None if timeout_s is None else clock() + timeout_s
+    with zmq.Context() as context:
+        publisher = Publisher(context, addresses.events_in, Stamp("tap", str(os.getpid())))
+        subscriber = Subscriber(context, addresses.events_out, tuple(topics) or ("",))
+        wants_probes = any(topic.startswith(Probe.topic) for topic in topics)
+        try:
+            early = wait_until_heard(publisher, subscriber, CONNECT_TIMEOUT_S)
+            yield from (message for message in early if wants_probes or message.topic != Probe.topic)
+            while end_s is None or clock() < end_s:
+                left_s = LOOK_INTERVAL_S if end_s is None else min(LOOK_INTERVAL_S, end_s - clock())
+                if not subscriber.socket.poll(max(0, round(left_s * 1000))):
+                    if not is_running(addresses):
+                        return
+                    continue
+                yield from (message for message in subscriber.receive() if wants_probes or message.topic != Probe.topic)
+        finally:
+            publisher.close()
+            subscriber.close()

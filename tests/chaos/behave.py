@@ -1,0 +1,7 @@
+"""Does all it should, for comparison."""
+
+from tests.chaos import child
+
+child.begin()
+child.ready()
+child.live()

@@ -1,0 +1,38 @@
+"""Runs a launcher whose children are given as JSON: `python -m tests.chaos.launch [{"name": …, "program": …}, …] [patience]`."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from bus.addresses import Addresses
+from bus.errors import EarshotError
+from supervisor.children import Child
+from supervisor.instance import take
+from supervisor.launcher import Launcher
+from supervisor.restart import RestartLimits
+from supervisor.ward import Patience
+
+
+def main(children_json: str, patience_json: str) -> int:
+    children = []
+    for entry in json.loads(children_json):
+        program = entry.pop("program")
+        children.append(Child(argv=(sys.executable, "-m", f"tests.chaos.{program}"), **{"watchdog_s": 0.5, **entry}))
+    patience = json.loads(patience_json)
+    restart = RestartLimits(**patience.pop("restart", {}))
+    addresses = Addresses.resolve()
+    try:
+        lock = take(addresses)
+        with Launcher(children, addresses, Patience(restart=restart, **patience)) as launcher:
+            failure = launcher.run().failure
+        lock.release()
+    except EarshotError as error:
+        failure = str(error)
+    if failure:
+        sys.stderr.write(f"error: {failure}\n")
+    return 1 if failure else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else "{}"))

@@ -1,0 +1,257 @@
+"""The actors `llm` and `rehearsal-llm` as processes, with a real broker and a real dispatcher."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import zmq
+
+from actors.rehearsal_llm.server import RehearsalServer
+from bus.addresses import Addresses
+from bus.codec import Stamp
+from bus.events import Publisher, Subscriber, wait_until_heard
+from bus.jobs import JobClient, Lease
+from bus.messages.base import Body, Message
+from bus.messages.jobs import Answer, Answered, Job, Parked
+from bus.messages.reply import ReplyDelta, ReplyFinished, ReplyStarted, ReplyWaiting
+from bus.messages.turn import Round
+from bus.settings import InstanceSettings, LlmSettings, RehearsalLlmSettings, Settings, dump_resolved
+from bus.timings import FIRST_TOKEN, LAST_TOKEN, LLM_START
+
+ROOT = Path(__file__).parents[3]
+DEADLINE_S = 30.0
+POLL_MS = 50
+
+
+class Bench:
+    """An instance with the planes and whichever actors a test starts; the test is the turn manager and the listener."""
+
+    def __init__(self, directory: Path, llm: LlmSettings) -> None:
+        self.addresses = Addresses(directory / "run", directory / "state")
+        self.addresses.prepare()
+        instance = InstanceSettings(str(self.addresses.runtime_dir), str(self.addresses.state_dir))
+        settings = Settings(instance=instance, llm=llm, rehearsal_llm=RehearsalLlmSettings(enabled=True))
+        self.addresses.config.write_bytes(dump_resolved(settings))
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.events: list[Message] = []
+        self.leases: list[Lease] = []
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._notify.bind(str(self.addresses.notify_socket))
+        self._notify.setblocking(False)
+        self.statuses: list[str] = []
+
+    def open(self) -> None:
+        """Start the planes; listen."""
+        self.start("broker")
+        self.start("dispatcher")
+        stamp = Stamp("test", "1")
+        self._publisher = Publisher(self._context, self.addresses.events_in, stamp)
+        self._subscriber = Subscriber(self._context, self.addresses.events_out, ("reply.",))
+        wait_until_heard(self._publisher, self._subscriber, DEADLINE_S)
+        self._jobs = JobClient(self._context, self.addresses.jobs, stamp)
+        self._jobs.work("turn", self.leases.append)
+
+    def start(self, name: str) -> None:
+        """Start an actor, or start it again."""
+        environ = {**os.environ, **self.addresses.environ, "EARSHOT_CONFIG": str(self.addresses.config)}
+        environ["NOTIFY_SOCKET"] = str(self.addresses.notify_socket)
+        self.processes[name] = subprocess.Popen([sys.executable, "-m", "actors", name], env=environ, cwd=ROOT)
+
+    def end(self, name: str, number: signal.Signals) -> int:
+        """Send a signal, wait for the end, return the exit status."""
+        self.processes[name].send_signal(number)
+        return self.processes[name].wait(DEADLINE_S)
+
+    def ask(self, text: str, rounds: list[Round] | None = None) -> None:
+        """Submit the job of one turn."""
+        work = Answer(transcript=text, role="plain", system="You are kind.", max_tokens=64, rounds=rounds or [])
+        self._jobs.submit(Job(turn="t1", stream="mic", work=work, marks={"turn_end": 1}))
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Handle what arrives until the condition holds."""
+        deadline_s = time.monotonic() + DEADLINE_S
+        while not condition():
+            assert time.monotonic() < deadline_s, f"it did not happen in time; statuses: {self.statuses}"
+            self._subscriber.socket.poll(POLL_MS)
+            self.events += self._subscriber.receive()
+            while self._jobs.monitor.poll(0):
+                self._jobs.notice_connection()
+            self._jobs.receive()
+            self._read_statuses()
+
+    def bodies(self, kind: type[Body]) -> list[Body]:
+        return [message.body for message in self.events if isinstance(message.body, kind)]
+
+    def answered(self) -> Job:
+        """Wait for the follow-up job of the turn manager."""
+        self.until(lambda: bool(self.leases))
+        return self.leases[-1].job
+
+    def close(self) -> None:
+        for process in self.processes.values():
+            process.kill()
+            process.wait(DEADLINE_S)
+        self._notify.close()
+        self._context.destroy(linger=0)
+
+    def _read_statuses(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                lines = self._notify.recv(65536).decode().splitlines()
+                self.statuses += [line.removeprefix("STATUS=") for line in lines if line.startswith("STATUS=")]
+
+
+@pytest.fixture
+def make_bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[LlmSettings], Bench]]:
+    benches: list[Bench] = []
+
+    def make(llm: LlmSettings) -> Bench:
+        bench = Bench(tmp_path_factory.mktemp("b"), llm)
+        benches.append(bench)
+        bench.open()
+        return bench
+
+    yield make
+    for bench in benches:
+        bench.close()
+
+
+@pytest.fixture
+def server() -> Iterator[RehearsalServer]:
+    with RehearsalServer().running() as running:
+        running.behave({"token_delay_ms": 0})
+        yield running
+
+
+def llm_at(url: str, model: str = "") -> LlmSettings:
+    return LlmSettings(url=url, model=model)
+
+
+def test_a_question_becomes_an_answer_that_is_published_as_it_comes(make_bench: Callable[[LlmSettings], Bench]) -> None:
+    bench = make_bench(llm_at("rehearsal"))
+    bench.start("rehearsal-llm")
+    bench.start("llm")
+    bench.ask("What is my name?", [Round(user="My name is Anna.", assistant="Hello.")])
+    job = bench.answered()
+    expected = Answered(transcript="What is my name?", role="plain", reply="Your name is Anna.", finish_reason="stop", model="rehearsal")
+    assert job.work == expected
+    assert (job.turn, job.stream) == ("t1", "mic")
+    assert list(job.marks) == ["turn_end", LLM_START, FIRST_TOKEN, LAST_TOKEN]
+    assert job.marks[LLM_START] < job.marks[FIRST_TOKEN] < job.marks[LAST_TOKEN]
+    bench.until(lambda: bool(bench.bodies(ReplyFinished)))
+    deltas = [ReplyDelta(attempt=1, index=index, text=text) for index, text in enumerate(["Your", " name", " is", " Anna."])]
+    finished = ReplyFinished(attempt=1, text="Your name is Anna.", finish_reason="stop")
+    assert [message.body for message in bench.events if not isinstance(message.body, ReplyWaiting)] == [
+        ReplyStarted(attempt=1, model="rehearsal"),
+        *deltas,
+        finished,
+    ]
+    assert {(message.envelope.turn, message.envelope.stream) for message in bench.events} == {("t1", "mic")}
+
+
+def test_a_server_that_is_not_there_is_waited_for_and_that_is_said_once(make_bench: Callable[[LlmSettings], Bench]) -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        port = holder.getsockname()[1]
+    bench = make_bench(llm_at(f"http://127.0.0.1:{port}/v1"))
+    bench.start("llm")
+    waiting = f"waiting for the LLM server: no LLM server answers at http://127.0.0.1:{port}/v1 (connection refused)"
+    bench.until(lambda: any(text.startswith(waiting) for text in bench.statuses))
+    bench.ask("What is two plus two?")
+    bench.until(lambda: bool(bench.bodies(ReplyWaiting)))
+    with RehearsalServer(port).running():
+        job = bench.answered()
+    assert isinstance(job.work, Answered)
+    assert job.work.reply == "Two plus two is four."
+    bench.until(lambda: bool(bench.bodies(ReplyFinished)))
+    assert len(bench.bodies(ReplyWaiting)) == 1
+    assert bench.bodies(ReplyStarted) == [ReplyStarted(attempt=1, model="rehearsal")]
+
+
+def test_a_reply_that_breaks_off_is_asked_for_again(make_bench: Callable[[LlmSettings], Bench], server: RehearsalServer) -> None:
+    server.behave({"fault": "break-off", "times": 1})
+    bench = make_bench(llm_at(server.base_url))
+    bench.start("llm")
+    bench.ask("What is two plus two?")
+    work = bench.answered().work
+    assert isinstance(work, Answered)
+    assert work.reply == "Two plus two is four."
+    bench.until(lambda: bool(bench.bodies(ReplyFinished)))
+    assert [body.attempt for body in bench.bodies(ReplyStarted) if isinstance(body, ReplyStarted)] == [1, 2]
+
+
+def test_a_server_that_goes_on_failing_ends_in_a_parked_job(make_bench: Callable[[LlmSettings], Bench], server: RehearsalServer) -> None:
+    server.behave({"fault": "error-500"})
+    bench = make_bench(llm_at(server.base_url))
+    bench.start("llm")
+    bench.ask("What is two plus two?")
+    work = bench.answered().work
+    assert isinstance(work, Parked)
+    assert work.failed_stage == "answer"
+    assert "failed (500" in work.reason
+    assert len(bench.bodies(ReplyStarted)) == 3
+
+
+def test_a_wrong_model_is_not_tried_again_and_the_served_ones_are_named(
+    make_bench: Callable[[LlmSettings], Bench], server: RehearsalServer
+) -> None:
+    bench = make_bench(llm_at(server.base_url, "mistral"))
+    bench.start("llm")
+    bench.ask("What is two plus two?")
+    work = bench.answered().work
+    assert isinstance(work, Parked)
+    assert "no model 'mistral': it serves rehearsal" in work.reason
+    assert len(bench.bodies(ReplyStarted)) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_bridge_that_ends_in_mid_reply_leaves_the_turn_to_its_successor(
+    make_bench: Callable[[LlmSettings], Bench], server: RehearsalServer, number: signal.Signals
+) -> None:
+    server.behave({"fault": "hang-in-reply", "times": 1})
+    bench = make_bench(llm_at(server.base_url))
+    bench.start("llm")
+    bench.ask("What is two plus two?")
+    bench.until(lambda: bool(bench.bodies(ReplyDelta)))
+    assert bench.end("llm", number) == (0 if number == signal.SIGTERM else -signal.SIGKILL)
+    bench.start("llm")
+    work = bench.answered().work
+    assert isinstance(work, Answered)
+    assert work.reply == "Two plus two is four."
+    assert len(bench.leases) == 1
+
+
+def test_the_bridge_finds_a_rehearsal_server_that_came_back_on_another_port(make_bench: Callable[[LlmSettings], Bench]) -> None:
+    bench = make_bench(llm_at("rehearsal"))
+    port_file = bench.addresses.runtime_dir / "rehearsal-llm.port"
+    bench.start("rehearsal-llm")
+    bench.start("llm")
+    bench.until(lambda: "talking to rehearsal" in bench.statuses)
+    bench.end("rehearsal-llm", signal.SIGKILL)
+    port_file.unlink()
+    bench.start("rehearsal-llm")
+    bench.until(port_file.exists)
+    bench.ask("What is two plus two?")
+    work = bench.answered().work
+    assert isinstance(work, Answered)
+    assert work.reply == "Two plus two is four."
+
+
+def test_a_port_that_is_taken_is_told_and_not_tried_again(make_bench: Callable[[LlmSettings], Bench]) -> None:
+    bench = make_bench(llm_at("rehearsal"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        command = [sys.executable, "-m", "actors", "rehearsal-llm", "--set", f"rehearsal_llm.port={port}"]
+        environ = {**os.environ, **bench.addresses.environ}
+        ended = subprocess.run(command, env=environ, cwd=ROOT, capture_output=True, timeout=DEADLINE_S, check=False)
+    assert ended.returncode == os.EX_CONFIG
+    (line,) = ended.stderr.decode().splitlines()
+    assert f"cannot listen on port {port} (Address already in use): set rehearsal_llm.port to a free one" in line

@@ -1,0 +1,260 @@
+"""The job plane over real sockets and a real spool: dispatcher and clients in one thread, pumped by hand."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import pytest
+import zmq
+
+from bus.addresses import Addresses
+from bus.clock import ManualClock
+from bus.codec import Stamp
+from bus.dispatcher import Dispatcher
+from bus.jobs import JobClient, Lease, query_jobs
+from bus.messages.jobs import Answer, Heard, Job, JobMoved, Recall, Transcribe
+from bus.spool import Spool
+from tests.waiting import pump_until
+
+Context = zmq.Context[zmq.Socket[bytes]]
+
+
+def speech(turn: str = "a", stream: str = "mic") -> Job:
+    return Job(turn=turn, stream=stream, work=Transcribe(first_sample=0, audio_ms=1000, speech_ms=800))
+
+
+def heard(turn: str = "a") -> Job:
+    return Job(turn=turn, stream="mic", work=Heard(transcript="hello"))
+
+
+@dataclass
+class Plane:
+    """A dispatcher and its clients."""
+
+    addresses: Addresses
+    context: Context
+    clock: ManualClock = field(default_factory=ManualClock)
+    moved: list[tuple[str, str]] = field(default_factory=list)
+    troubles: list[str] = field(default_factory=list)
+    clients: list[JobClient] = field(default_factory=list)
+
+    def start(self) -> None:
+        self.spool = Spool(self.addresses.spool)
+        self.dispatcher = Dispatcher(
+            self.context,
+            self.addresses.jobs,
+            self.spool,
+            Stamp("dispatcher", "1"),
+            self.clock,
+            max_attempts=3,
+            deadlines_s={"transcribe": 10.0},
+            on_moved=self._on_moved,
+            on_trouble=self.troubles.append,
+        )
+
+    def _on_moved(self, job: Job, moved: JobMoved) -> None:
+        self.moved.append((job.stage, moved.state))
+
+    def die(self) -> None:
+        """As kill -9 leaves it: no goodbye, and only what is in the spool survives."""
+        self.dispatcher.close()
+
+    def client(self, name: str, incarnation: str = "1") -> JobClient:
+        client = JobClient(self.context, self.addresses.jobs, Stamp(name, incarnation))
+        self.clients.append(client)
+        return client
+
+    def until(self, condition: Callable[[], object]) -> None:
+        pump_until(condition, *(self._pump(client) for client in self.clients), self._serve)
+
+    def _pump(self, client: JobClient) -> Callable[[], None]:
+        def step() -> None:
+            while client.monitor.poll(0):
+                client.notice_connection()
+            client.receive()
+
+        return step
+
+    def _serve(self) -> None:
+        if not self.dispatcher.socket.closed and self.dispatcher.socket.poll(1):
+            self.dispatcher.receive()
+
+    def worker(self, name: str, queue: str, incarnation: str = "1") -> tuple[JobClient, list[Lease]]:
+        leases: list[Lease] = []
+        client = self.client(name, incarnation)
+        client.work(queue, leases.append)
+        return client, leases
+
+
+@pytest.fixture
+def plane(addresses: Addresses, context: Context) -> Iterator[Plane]:
+    plane = Plane(addresses, context)
+    plane.start()
+    yield plane
+    for client in plane.clients:
+        client.close()
+    plane.dispatcher.close()
+
+
+def test_a_submitted_job_reaches_a_worker_with_its_sound(plane: Plane) -> None:
+    _, leases = plane.worker("whisper-1", "stt")
+    accepted: list[bool] = []
+    plane.client("vad").submit(speech(), b"pcm", lambda: accepted.append(True))
+    plane.until(lambda: leases and accepted)
+    assert (leases[0].job, leases[0].payload, leases[0].attempt) == (speech(), b"pcm", 1)
+
+
+def test_the_end_of_a_job_brings_its_follow_up_in_the_same_step(plane: Plane) -> None:
+    client, leases = plane.worker("whisper-1", "stt")
+    _, turns = plane.worker("dialogue", "turn")
+    plane.client("vad").submit(speech())
+    plane.until(lambda: leases)
+    leases[0].done([heard()])
+    plane.until(lambda: turns and not client.outstanding)
+    assert turns[0].job == heard()
+    assert [stored.job for stored in plane.spool.load()] == [heard()]
+
+
+def test_submitting_twice_is_submitting_once_even_after_it_is_done(plane: Plane) -> None:
+    _, leases = plane.worker("whisper-1", "stt")
+    vad = plane.client("vad")
+    for _ in range(2):
+        vad.submit(speech())
+        plane.until(lambda: not vad.outstanding)
+        if leases and not leases[0].ended:
+            leases[0].done()
+    plane.until(lambda: not plane.spool.load())
+    vad.submit(speech())
+    plane.until(lambda: not vad.outstanding)
+    assert len(leases) == 1
+
+
+def test_a_job_whose_worker_died_goes_to_its_successor(plane: Plane) -> None:
+    _, leases = plane.worker("whisper-1", "stt")
+    plane.client("vad").submit(speech())
+    plane.until(lambda: leases)
+    _, again = plane.worker("whisper-1", "stt", incarnation="2")
+    plane.until(lambda: again)
+    assert (again[0].job, again[0].attempt) == (speech(), 2)
+
+
+def test_a_result_that_comes_after_all_counts_once(plane: Plane) -> None:
+    slow_client, slow = plane.worker("whisper-1", "stt")
+    plane.client("vad").submit(speech())
+    plane.until(lambda: slow)
+    fast_client, fast = plane.worker("whisper-2", "stt")
+    plane.clock.advance_s(100)
+    plane.dispatcher.tick()
+    plane.until(lambda: fast)
+    slow[0].done([heard()])
+    plane.until(lambda: not slow_client.outstanding)
+    fast[0].done([Job(turn="a", stream="mic", work=Heard(transcript="another"))])
+    plane.until(lambda: not fast_client.outstanding)
+    assert [stored.job for stored in plane.spool.load()] == [heard()]
+
+
+def test_after_its_attempts_a_job_is_parked_and_the_user_is_told(plane: Plane) -> None:
+    client, leases = plane.worker("whisper-1", "stt")
+    _, turns = plane.worker("dialogue", "turn")
+    plane.client("vad").submit(speech())
+    for attempt in range(1, 4):
+        plane.until(lambda: leases and leases[-1].attempt == attempt)  # noqa: B023 - used before it changes
+        leases[-1].failed("no luck", retry=True)
+        plane.until(lambda: not client.outstanding)
+        plane.clock.advance_s(1)
+        plane.dispatcher.tick()
+    plane.until(lambda: turns)
+    assert (turns[0].job.stage, turns[0].job.turn) == ("parked", "a")
+    (info,) = [info for info in _query(plane) if info.state == "parked"]
+    assert (info.stage, info.reason, info.attempts) == ("transcribe", "no luck", 3)
+
+
+def test_a_failure_that_cannot_be_mended_is_parked_at_once(plane: Plane) -> None:
+    _, leases = plane.worker("llm", "llm")
+    _, turns = plane.worker("dialogue", "turn")
+    answer = Answer(transcript="hello", role="plain", system="", max_tokens=64, rounds=[])
+    plane.client("memory").submit(Job(turn="a", stream="mic", work=answer, marks={"committed": 7}))
+    plane.until(lambda: leases)
+    leases[0].failed("no such model", retry=False)
+    plane.until(lambda: turns)
+    assert getattr(turns[0].job.work, "transcript", "") == "hello"
+    assert turns[0].job.marks == {"committed": 7}
+
+
+def test_a_restarted_dispatcher_has_every_job_and_the_worker_keeps_its_lease(plane: Plane) -> None:
+    client, leases = plane.worker("whisper-1", "stt")
+    _, turns = plane.worker("dialogue", "turn")
+    vad = plane.client("vad")
+    vad.submit(speech())
+    plane.until(lambda: leases and not vad.outstanding)
+    plane.die()
+    leases[0].done([heard()])
+    plane.start()
+    plane.until(lambda: turns and not client.outstanding)
+    assert len(leases) == 1
+    assert turns[0].job == heard()
+
+
+def test_what_is_submitted_while_there_is_no_dispatcher_is_not_lost(plane: Plane) -> None:
+    _, leases = plane.worker("whisper-1", "stt")
+    plane.until(lambda: not plane.clients[0].outstanding)
+    plane.die()
+    plane.client("vad").submit(speech())
+    plane.start()
+    plane.until(lambda: leases)
+
+
+def test_a_lease_can_be_extended_by_a_worker_that_waits(plane: Plane) -> None:
+    _, leases = plane.worker("llm", "llm")
+    plane.client("memory").submit(Job(turn="a", stream="mic", work=Answer(transcript="", role="", system="", max_tokens=1, rounds=[])))
+    plane.until(lambda: leases)
+    leases[0].extend(60_000)
+    recall = Job(turn="b", stream="mic", work=Recall(transcript="", role="", system="", max_tokens=1))
+    vad = plane.client("vad")
+    vad.submit(recall)
+    plane.until(lambda: not vad.outstanding)
+    plane.clock.advance_s(30)
+    plane.dispatcher.tick()
+    assert ("answer", "requeued") not in plane.moved
+
+
+def test_a_stranger_message_is_counted_and_nothing_else_happens(plane: Plane) -> None:
+    with plane.context.socket(zmq.DEALER) as stranger:
+        stranger.connect(plane.addresses.jobs)
+        stranger.send_multipart([b"job.submit", b"\xc1"])
+        stranger.send_multipart(Stamp("x", "1").pack(JobMoved(job_id="a", state="done")))
+        plane.until(lambda: sum(plane.dispatcher.errors.counts.values()) == 2)
+    assert plane.spool.load() == []
+
+
+def test_a_disk_that_cannot_be_written_loses_nothing_and_is_told_once(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
+    vad = plane.client("vad")
+    real = plane.spool.add
+
+    def full(*_arguments: object) -> tuple[int, int]:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(plane.spool, "add", full)
+    vad.submit(speech())
+    plane.until(lambda: plane.troubles)
+    assert "disk is full" in plane.troubles[0]
+    monkeypatch.setattr(plane.spool, "add", real)
+    vad.resend()
+    plane.until(lambda: not vad.outstanding)
+    assert [stored.job for stored in plane.spool.load()] == [speech()]
+    assert len(plane.troubles) == 1
+
+
+def _query(plane: Plane) -> list[object]:
+    import threading
+
+    answers: list[list[object]] = []
+    asker = threading.Thread(
+        target=lambda: answers.append(list(query_jobs(plane.context, plane.addresses.jobs, Stamp("cli", "1"), "", 10.0)))
+    )
+    asker.start()
+    plane.until(lambda: answers)
+    asker.join()
+    return answers[0]

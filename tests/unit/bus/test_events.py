@@ -1,0 +1,99 @@
+"""Events through a real broker: ready means ready, and what is lost is counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import zmq
+
+from bus.addresses import Addresses
+from bus.broker import Broker
+from bus.codec import Stamp
+from bus.errors import NoInstance
+from bus.events import Publisher, Subscriber, wait_until_heard
+from bus.messages.actor import BrokerBeat
+from bus.messages.base import Message
+from bus.messages.reply import ReplyWaiting
+from tests.waiting import pump_until
+
+Context = zmq.Context[zmq.Socket[bytes]]
+
+
+@pytest.fixture
+def broker(addresses: Addresses, context: Context) -> Iterator[Broker]:
+    broker = Broker(context, addresses.events_in, addresses.events_out)
+    yield broker
+    broker.close()
+
+
+def test_after_the_probe_came_back_no_event_is_missed(addresses: Addresses, context: Context, broker: Broker) -> None:
+    publisher = Publisher(context, addresses.events_in, Stamp("a", "1"))
+    subscriber = Subscriber(context, addresses.events_out, ("reply.",))
+    wait_until_heard(publisher, subscriber, 10)
+    for number in range(500):
+        publisher.publish(ReplyWaiting(reason=str(number)), turn="t")
+    heard: list[Message] = []
+    pump_until(lambda: len(heard) == 500, lambda: subscriber.socket.poll(10), lambda: heard.extend(subscriber.receive()))
+    assert [getattr(message.body, "reason", "") for message in heard] == [str(number) for number in range(500)]
+    publisher.close()
+    subscriber.close()
+
+
+def test_only_the_wanted_topics_arrive(addresses: Addresses, context: Context, broker: Broker) -> None:
+    publisher = Publisher(context, addresses.events_in, Stamp("a", "1"))
+    subscriber = Subscriber(context, addresses.events_out, ("reply.",))
+    wait_until_heard(publisher, subscriber, 10)
+    publisher.publish(BrokerBeat())
+    publisher.publish(ReplyWaiting(reason="x"))
+    heard: list[Message] = []
+    pump_until(lambda: heard, lambda: subscriber.socket.poll(10), lambda: heard.extend(subscriber.receive()))
+    assert [message.topic for message in heard] == ["reply.waiting"]
+    publisher.close()
+    subscriber.close()
+
+
+def test_without_a_broker_the_wait_ends_with_advice(addresses: Addresses, context: Context) -> None:
+    publisher = Publisher(context, addresses.events_in, Stamp("a", "1"))
+    subscriber = Subscriber(context, addresses.events_out)
+    with pytest.raises(NoInstance, match="is the assistant running"):
+        wait_until_heard(publisher, subscriber, 0.1)
+    publisher.close()
+    subscriber.close()
+
+
+def test_a_reader_that_fell_behind_knows_how_much_it_missed(addresses: Addresses, context: Context, broker: Broker) -> None:
+    publisher = Publisher(context, addresses.events_in, Stamp("a", "1"))
+    gaps: list[int] = []
+    subscriber = Subscriber(context, addresses.events_out, ("reply.",), on_lost=lambda _message, count: gaps.append(count))
+    wait_until_heard(publisher, subscriber, 10)
+    publisher.publish(ReplyWaiting(reason="first"))
+    heard: list[Message] = []
+    pump_until(lambda: heard, lambda: subscriber.socket.poll(10), lambda: heard.extend(subscriber.receive()))
+    for _ in range(25):
+        publisher.stamp.pack(ReplyWaiting(reason="never sent"))
+    publisher.publish(ReplyWaiting(reason="last"))
+    pump_until(lambda: len(heard) == 2, lambda: subscriber.socket.poll(10), lambda: heard.extend(subscriber.receive()))
+    assert (gaps, subscriber.lost) == ([25], 25)
+    publisher.close()
+    subscriber.close()
+
+
+def test_rubbish_on_the_bus_is_counted_and_never_reaches_a_handler(addresses: Addresses, context: Context, broker: Broker) -> None:
+    publisher = Publisher(context, addresses.events_in, Stamp("a", "1"))
+    bad: list[str] = []
+    subscriber = Subscriber(context, addresses.events_out, ("reply.",), on_bad=lambda error: bad.append(str(error)))
+    wait_until_heard(publisher, subscriber, 10)
+    with context.socket(zmq.PUB) as stranger:
+        stranger.connect(addresses.events_in)
+        heard: list[Message] = []
+        pump_until(
+            lambda: subscriber.errors.counts.total() >= 3,
+            lambda: stranger.send_multipart([b"reply.delta", b"\xc1"]),
+            lambda: subscriber.socket.poll(10),
+            lambda: heard.extend(subscriber.receive()),
+        )
+    assert heard == []
+    assert len(bad) == 1
+    publisher.close()
+    subscriber.close()

@@ -1,0 +1,90 @@
+"""The parts of a turn add up to the wait, whatever is missing or out of order."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bus import timings
+from bus.timings import MARKS, PARTS, TOTAL, TOTAL_TO_FIRST_TOKEN, timings_ms
+
+MS = 1_000_000
+ANY_TIME_NS = st.integers(0, 10**15)
+ANY_MARKS = st.dictionaries(st.sampled_from(MARKS), ANY_TIME_NS)
+
+
+def in_order(gaps_ns: list[int]) -> dict[str, int]:
+    """All marks, each so long after the one before."""
+    marks, at_ns = {}, 0
+    for name, gap_ns in zip(MARKS, gaps_ns, strict=True):
+        at_ns += gap_ns
+        marks[name] = at_ns
+    return marks
+
+
+ORDERED_MARKS = st.lists(st.integers(0, 10**11), min_size=len(MARKS), max_size=len(MARKS)).map(in_order)
+
+
+def parts_us(result: dict[str, float]) -> dict[str, int]:
+    return {name: round(ms * 1000) for name, ms in result.items() if name in PARTS}
+
+
+def test_each_part_is_the_time_between_its_two_marks() -> None:
+    result = timings_ms({name: place * place * MS for place, name in enumerate(MARKS)})
+    assert list(result) == [*PARTS, TOTAL_TO_FIRST_TOKEN, TOTAL]
+    assert [result[part] for part in PARTS] == [2 * place + 1 for place in range(len(PARTS))]
+    assert result[TOTAL] == 144
+    assert result[TOTAL_TO_FIRST_TOKEN] == 100
+
+
+def test_the_time_of_a_skipped_stage_is_in_the_next_part_that_is_there() -> None:
+    result = timings_ms({timings.SPEECH_END: 0, timings.COMMITTED: 700 * MS, timings.STT_END: 950 * MS, timings.REMEMBERED: 960 * MS})
+    assert result == {"endpoint_wait": 700, "transcribe": 250, "closing": 10, TOTAL: 960}
+
+
+def test_without_the_end_of_speech_the_wait_begins_at_the_first_mark() -> None:
+    assert timings_ms({timings.STT_START: 5 * MS, timings.STT_END: 8 * MS}) == {"transcribe": 3, TOTAL: 3}
+
+
+def test_without_marks_there_is_nothing_to_tell() -> None:
+    assert timings_ms({}) == {}
+
+
+def test_a_stranger_among_the_marks_is_ignored() -> None:
+    assert timings_ms({"coffee": 1, timings.STT_START: 5, timings.STT_END: 2005}) == {"transcribe": 0.002, TOTAL: 0.002}
+
+
+@given(ANY_MARKS)
+def test_the_parts_add_up_to_the_total_and_none_is_negative(marks: dict[str, int]) -> None:
+    result = timings_ms(marks)
+    parts = parts_us(result)
+    assert all(part >= 0 for part in parts.values())
+    assert sum(parts.values()) == round(result.get(TOTAL, 0) * 1000)
+
+
+@given(ANY_MARKS)
+def test_the_parts_up_to_the_first_token_add_up_to_the_felt_wait(marks: dict[str, int]) -> None:
+    result = timings_ms(marks)
+    names = list(PARTS)
+    until = parts_us(result)
+    felt = sum(us for name, us in until.items() if names.index(name) <= names.index("first_token"))
+    if timings.FIRST_TOKEN in marks:
+        assert felt == round(result[TOTAL_TO_FIRST_TOKEN] * 1000)
+    else:
+        assert TOTAL_TO_FIRST_TOKEN not in result
+
+
+@given(ORDERED_MARKS, st.sets(st.sampled_from(MARKS[1:-1])))
+def test_leaving_out_marks_between_the_ends_changes_no_total(marks: dict[str, int], missing: set[str]) -> None:
+    rest = {name: at_ns for name, at_ns in marks.items() if name not in missing}
+    assert timings_ms(rest)[TOTAL] == timings_ms(marks)[TOTAL]
+
+
+@given(ORDERED_MARKS)
+def test_marks_in_order_give_the_total_of_the_two_ends(marks: dict[str, int]) -> None:
+    assert timings_ms(marks)[TOTAL] == round((marks[MARKS[-1]] - marks[MARKS[0]]) / 1000) / 1000
+
+
+@given(ORDERED_MARKS, ANY_TIME_NS)
+def test_when_the_machine_was_started_does_not_matter(marks: dict[str, int], shift_ns: int) -> None:
+    assert timings_ms({name: at_ns + shift_ns for name, at_ns in marks.items()}) == timings_ms(marks)

@@ -1,0 +1,280 @@
+"""From a sound file to jobs, through the real actors `mic` and `vad` and the real planes, whatever dies meanwhile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from actors.mic.actor import Mic
+from actors.vad.actor import Vad, segmenter_config
+from actors.vad.engines import open_engine
+from actors.vad.segmenter import Segment, Segmenter
+from bus import timings
+from bus.errors import SetupError
+from bus.limits import SAMPLE_RATE_HZ
+from bus.messages.jobs import Transcribe
+from bus.messages.speech import SpeechEnded, SpeechSkipped
+from bus.settings import Settings
+from tests.fakes.audio_instance import Instance, Listener, Worker, settings
+from tests.fakes.audio_speech import frames, jfk_pcm
+
+COMMAND = {"engine": "silero", "preset": "command"}
+
+
+def silence(seconds: float) -> bytes:
+    return bytes(2 * round(seconds * SAMPLE_RATE_HZ))
+
+
+def spoken() -> bytes:
+    """The speech with a long pause in its middle: four utterances, and some that are too short."""
+    pcm = jfk_pcm()
+    cut = 2 * round(4.8 * SAMPLE_RATE_HZ)
+    return pcm[:cut] + silence(2) + pcm[cut:] + silence(1.5) + pcm[2 * round(3.3 * 16_000) : 2 * round(3.8 * 16_000)] + silence(2)
+
+
+def write(path: Path, pcm: bytes) -> None:
+    soundfile.write(path, np.frombuffer(pcm, "<i2"), SAMPLE_RATE_HZ)
+
+
+def expected(pcm: bytes, with_settings: Settings) -> list[Segment]:
+    """What the pure core makes of the sound."""
+    engine, segmenter = open_engine(with_settings.vad.engine), Segmenter(segmenter_config(with_settings.vad))
+    pcm += bytes(-len(pcm) % 960)
+    events = [event for frame in frames(pcm) for event in segmenter.push(segmenter.next_sample, frame, engine.is_speech(frame))]
+    return [event for event in events + segmenter.flush() if isinstance(event, Segment)]
+
+
+def assert_heard(worker: Worker, segments: list[Segment], stream: str = "mic") -> None:
+    """Each segment became one job, in order, sample for sample."""
+    leases = [lease for lease in worker.leases if lease.job.stream == stream]
+    assert [lease.payload for lease in leases] == [segment.pcm for segment in segments]
+    assert [lease.job.work for lease in leases] == [
+        Transcribe(first_sample=segment.start_sample, audio_ms=len(segment.pcm) // 32, speech_ms=segment.speech_ms) for segment in segments
+    ]
+    assert len({lease.job.turn for lease in leases}) == len(segments)
+
+
+def file_settings(path: Path, stream: str = "mic", pace: str = "fast") -> Settings:
+    return settings(mic={"source": "file", "file": str(path), "pace": pace, "stream": stream}, vad=COMMAND)
+
+
+def test_a_file_becomes_one_job_for_each_utterance_and_then_the_source_ends(instance: Instance, tmp_path: Path) -> None:
+    write(tmp_path / "speech.wav", spoken())
+    use = file_settings(tmp_path / "speech.wav")
+    instance.start_planes()
+    worker = Worker("stt")
+    instance.start("whisper-1", worker)
+    instance.start("vad", Vad, use)
+    instance.start("mic", Mic, use)
+    instance.until(lambda: instance.ended("mic"))
+    segments = expected(spoken(), use)
+    assert len(segments) == 4
+    instance.until(lambda: len(worker.leases) == len(segments))
+    assert_heard(worker, segments)
+    instance.stop("mic")
+    assert list(instance.addresses.audio_dir.iterdir()) == []
+
+
+def test_events_tell_of_starts_ends_and_what_was_too_short(instance: Instance, tmp_path: Path) -> None:
+    write(tmp_path / "speech.wav", spoken())
+    use = file_settings(tmp_path / "speech.wav")
+    instance.start_planes()
+    listener = Listener("speech.", "audio.closed")
+    instance.start("tap", listener)
+    instance.start("vad", Vad, use)
+    instance.until(lambda: all(runtime._probe.heard for runtime, _ in instance._running.values()))
+    instance.start("mic", Mic, use)
+    instance.until(lambda: listener.topics().count("speech.ended") == 4 and "audio.closed" in listener.topics())
+    assert listener.topics().count("speech.started") == listener.topics().count("speech.skipped") + 4
+    (skipped, *_) = [message.body for message in listener.messages if isinstance(message.body, SpeechSkipped)]
+    assert skipped.speech_ms < skipped.minimum_ms == 800
+    ended = [message.body for message in listener.messages if isinstance(message.body, SpeechEnded)]
+    assert [body.first_sample for body in ended] == [segment.start_sample for segment in expected(spoken(), use)]
+
+
+def test_a_turn_is_timed_from_the_capture_of_its_last_speech_frame(instance: Instance, tmp_path: Path) -> None:
+    write(tmp_path / "speech.wav", jfk_pcm()[: 2 * 16_000 * 3])
+    use = file_settings(tmp_path / "speech.wav", pace="real")
+    instance.start_planes()
+    worker = Worker("stt")
+    instance.start("whisper-1", worker)
+    instance.start("vad", Vad, use)
+    instance.start("mic", Mic, use)
+    instance.until(lambda: worker.leases)
+    marks = worker.leases[0].job.marks
+    waited_s = (marks[timings.COMMITTED] - marks[timings.SPEECH_END]) / 1e9
+    assert 0.5 < waited_s < 6.0  # the silence limit of 0.6 s, and what a busy machine adds
+    assert marks[timings.SUBMITTED] >= marks[timings.COMMITTED]
+
+
+@pytest.mark.parametrize("killed_after", [1, 20, 60, 120, 200, 300, 380])
+def test_a_segmenter_that_is_killed_has_a_successor_that_hears_the_same(instance: Instance, tmp_path: Path, killed_after: int) -> None:
+    write(tmp_path / "speech.wav", spoken())
+    use = settings(mic={"source": "stdin", "stream": "mic"}, vad=COMMAND)
+    instance.start_planes()
+    worker = Worker("stt")
+    instance.start("whisper-1", worker)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("actors.mic.actor.open_source", lambda *_: Scripted(spoken()))
+        source = instance.start("mic", Mic, use)
+    assert isinstance(source, Mic)
+    scripted = source._source
+    assert isinstance(scripted, Scripted)
+    instance.start("vad", Vad, use)
+    scripted.allowed = killed_after
+    instance.until(lambda: source._audio.newest == killed_after * 480)
+    for _ in range(20):
+        instance.turn()
+    instance.kill("vad")
+    instance.start("vad", Vad, use)
+    scripted.allowed = 10**9
+    segments = expected(spoken(), use)
+    instance.until(lambda: source._audio.finished and len(worker.leases) == len(segments))
+    assert_heard_about(worker, segments)
+
+
+class Scripted:
+    """A source that gives as many frames as the test allows."""
+
+    label = "a script"
+
+    def __init__(self, pcm: bytes) -> None:
+        from actors.mic.sources import Cutter
+
+        cutter = Cutter()
+        self._frames = cutter.feed(pcm) + cutter.finish()
+        self._given = 0
+        self.allowed = 0
+
+    def open(self) -> None:
+        """Nothing to open."""
+
+    def fileno(self) -> None:
+        """Always ready."""
+
+    def read(self, max_frames: int) -> list[object]:
+        begin, self._given = self._given, min(self._given + max_frames, self.allowed, len(self._frames))
+        return list(self._frames[begin : self._given])
+
+    @property
+    def ended(self) -> bool:
+        return self._given == len(self._frames)
+
+    def take_notes(self) -> list[str]:
+        return []
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def assert_heard_about(worker: Worker, segments: list[Segment]) -> None:
+    """Each segment became one job, in order, and its edges are where they belong, give or take what the engine forgot."""
+    jobs = [lease.job.work for lease in worker.leases]
+    assert len(jobs) == len(segments)
+    for work, segment in zip(jobs, segments, strict=True):
+        assert isinstance(work, Transcribe)
+        assert abs(work.first_sample - segment.start_sample) <= 4 * 480
+        assert abs(work.audio_ms - len(segment.pcm) // 32) <= 8 * 30
+
+
+def test_a_file_source_that_is_killed_goes_on_and_every_turn_is_heard_once(instance: Instance, tmp_path: Path) -> None:
+    write(tmp_path / "speech.wav", spoken())
+    use = file_settings(tmp_path / "speech.wav")
+    instance.start_planes()
+    worker = Worker("stt")
+    instance.start("whisper-1", worker)
+    instance.start("vad", Vad, use)
+    instance.start("mic", Mic, use)
+    instance.until(lambda: worker.leases)
+    instance.kill_source("mic")
+    instance.start("mic", Mic, use)
+    segments = expected(spoken(), use)
+    instance.until(lambda: instance.ended("mic") and len(worker.leases) == len(segments))
+    assert_heard(worker, segments)
+
+
+def test_without_a_dispatcher_nothing_is_committed_and_nothing_lost(instance: Instance, tmp_path: Path) -> None:
+    write(tmp_path / "speech.wav", spoken())
+    use = file_settings(tmp_path / "speech.wav")
+    vad = instance.start("vad", Vad, use)
+    mic = instance.start("mic", Mic, use)
+    assert isinstance(vad, Vad)
+    assert isinstance(mic, Mic)
+    segments = expected(spoken(), use)
+    instance.until(lambda: vad._ears and len(vad._ears["mic"]._unaccepted) == len(segments))
+    assert mic._audio.mark.sample <= segments[0].start_sample
+    worker = Worker("stt")
+    instance.start_planes()
+    instance.start("whisper-1", worker)
+    instance.until(lambda: instance.ended("mic") and len(worker.leases) == len(segments))
+    assert_heard(worker, segments)
+
+
+def test_streams_are_heard_beside_each_other(instance: Instance, tmp_path: Path) -> None:
+    write(tmp_path / "one.wav", spoken())
+    write(tmp_path / "two.wav", jfk_pcm())
+    one, two = file_settings(tmp_path / "one.wav", "one"), file_settings(tmp_path / "two.wav", "two")
+    instance.start_planes()
+    worker = Worker("stt")
+    instance.start("whisper-1", worker)
+    instance.start("vad", Vad, one)
+    instance.start("mic-one", Mic, one)
+    instance.start("mic-two", Mic, two)
+    instance.until(lambda: instance.ended("mic-one") and instance.ended("mic-two"))
+    segments = expected(spoken(), one), expected(jfk_pcm(), two)
+    instance.until(lambda: len(worker.leases) == len(segments[0]) + len(segments[1]))
+    assert_heard(worker, segments[0], "one")
+    assert_heard(worker, segments[1], "two")
+
+
+def test_a_stream_that_is_over_is_left_and_its_name_can_be_used_again(instance: Instance, tmp_path: Path) -> None:
+    write(tmp_path / "speech.wav", jfk_pcm())
+    use = file_settings(tmp_path / "speech.wav")
+    instance.start_planes()
+    worker = Worker("stt")
+    instance.start("whisper-1", worker)
+    vad = instance.start("vad", Vad, use)
+    assert isinstance(vad, Vad)
+    segments = expected(jfk_pcm(), use)
+    for _ in range(2):
+        instance.start("mic", Mic, use)
+        instance.until(lambda: instance.ended("mic"))
+        instance.stop("mic")
+        instance.until(lambda: not vad._ears)
+    instance.until(lambda: len(worker.leases) == 2 * len(segments))
+    assert len({lease.job.turn for lease in worker.leases}) == 2 * len(segments)
+
+
+def test_a_sound_of_ten_minutes_at_full_pace_waits_for_its_reader(instance: Instance, tmp_path: Path) -> None:
+    pcm = (spoken() + silence(20)) * 3
+    write(tmp_path / "long.wav", pcm)
+    use = settings(mic={"source": "file", "file": str(tmp_path / "long.wav"), "pace": "fast", "ring_s": 35}, vad=COMMAND)
+    mic = instance.start("mic", Mic, use)
+    assert isinstance(mic, Mic)
+    for _ in range(200):
+        instance.turn()
+    assert mic._audio.newest <= 35 * SAMPLE_RATE_HZ
+    instance.start_planes()
+    worker = Worker("stt")
+    instance.start("whisper-1", worker)
+    instance.start("vad", Vad, use)
+    segments = expected(pcm, use)
+    instance.until(lambda: instance.ended("mic") and len(worker.leases) == len(segments))
+    assert_heard(worker, segments)
+
+
+@pytest.mark.parametrize(
+    ("vad", "words"),
+    [
+        ({"silence_limit_s": 0.09, "start_ms": 150}, "start_ms"),
+        ({"preset": ""}, "preset"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused_before_anything_is_heard(
+    instance: Instance, vad: dict[str, object], words: str
+) -> None:
+    with pytest.raises(SetupError, match=words):
+        instance.start("vad", Vad, settings(vad=vad))

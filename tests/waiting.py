@@ -1,0 +1,22 @@
+"""Waiting for an event, with a deadline: the only way in which these tests wait."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+DEADLINE_S = 20.0
+
+
+def pump_until(condition: Callable[[], object], *steps: Callable[[], object], deadline_s: float = DEADLINE_S) -> None:
+    """Run `steps` again and again until `condition` holds; fail when it does not within the deadline."""
+    end = time.monotonic() + deadline_s
+    while not condition():
+        assert time.monotonic() < end, f"not within {deadline_s} s: {condition}"
+        for step in steps:
+            step()
+
+
+def wait_until(condition: Callable[[], object], deadline_s: float = DEADLINE_S, interval_s: float = 0.01) -> None:
+    """Look again and again, for things that other processes do."""
+    pump_until(condition, lambda: time.sleep(interval_s), deadline_s=deadline_s)
