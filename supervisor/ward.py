@@ -117,10 +117,10 @@ class Ward:
                 self._start(now_s)
             case Action.TERMINATE:
                 self._signal(signal.SIGTERM, signal.SIGCONT)
-                self._due["stop"] = now_s + (self._patience.stop_s if stop_s is None else stop_s)
+                self._due = {"stop": now_s + (self._patience.stop_s if stop_s is None else stop_s)}
             case Action.KILL:
                 self._signal(signal.SIGABRT, signal.SIGCONT)
-                self._due["kill"] = now_s + (self._patience.stacks_s if event is Event.HUNG else self._patience.stop_stacks_s)
+                self._due = {"kill": now_s + (self._patience.stacks_s if event is Event.HUNG else self._patience.stop_stacks_s)}
             case Action.SCHEDULE:
                 self._schedule(now_s)
             case Action.CANCEL:
