@@ -11,6 +11,7 @@ import signal
 import struct
 import time
 from contextlib import ExitStack
+from itertools import pairwise
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -75,7 +76,7 @@ def wrong_frames(numbers: list[int], total: int) -> int:
     """How many of the frames 0 … total - 1 are missing, and how many came more than once or before an earlier one."""
     missing = total - len(set(numbers) & set(range(total)))
     surplus = len(numbers) - len(set(numbers))
-    out_of_place = sum(later < earlier for earlier, later in zip(numbers, numbers[1:], strict=False))
+    out_of_place = sum(later < earlier for earlier, later in pairwise(numbers))
     return missing + surplus + out_of_place
 
 

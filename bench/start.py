@@ -21,7 +21,7 @@ def measure() -> list[Result]:
         with assistant() as running:
             starts.append({"launcher at work": _begun_after_s(running), **running.ready_after_s(running.begun_ns)})
     medians = {name: percentile([start[name] for start in starts], 50) for name in starts[0]}
-    others = {name: time_s for name, time_s in medians.items() if not name != "launcher" and not name.startswith(MODELS)}
+    others = {name: time_s for name, time_s in medians.items() if name != "launcher" and not name.startswith(MODELS)}
     slowest_s = percentile([max(start[name] for name in others) for start in starts], 50)
     return [
         at_most(

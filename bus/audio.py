@@ -228,7 +228,7 @@ class AudioReader:
             configure(socket, AUDIO_HIGH_WATER_MARK)
             socket.connect(endpoint)
         self.live.subscribe(b"")
-        self._ask()
+        self.ask()
 
     def read(self) -> Iterator[Heard]:
         """Yield what can be had now, in order and without a hole that is not told of."""
@@ -250,9 +250,10 @@ class AudioReader:
         )
 
     def tick(self) -> None:
-        """Ask again when nothing has come for a second: a question or the end of the stream may have been lost."""
-        if not self._moved and not self._ended:
-            self._ask()
+        """Ask again when nothing has come for a second: a question, or the end of the stream, may have been lost, or a new source of
+        the same name may have said all that it has to say before this reader was connected to it."""
+        if not self._moved:
+            self.ask()
         self._moved = False
 
     def close(self) -> None:
@@ -260,7 +261,8 @@ class AudioReader:
         self.live.close()
         self.history.close()
 
-    def _ask(self) -> None:
+    def ask(self) -> None:
+        """Ask the source for what comes next: at the beginning, and as soon as one knows that the source is a new one."""
         self._asked = True
         question = AudioSince(epoch=self._epoch, first_sample=self._next)
         try:
@@ -282,7 +284,7 @@ class AudioReader:
             return  # had it from the history
         if frame.epoch != self._epoch or frame.first_sample > self._next:
             if not self._asked:
-                self._ask()  # the history has this frame too, with what is missing before it
+                self.ask()  # the history has this frame too, with what is missing before it
         elif frame.last:
             yield self._end()
         elif pcm is not None and len(pcm) == FRAME_BYTES:
@@ -305,7 +307,7 @@ class AudioReader:
             if history.first_sample + index * FRAME_SAMPLES == self._next:
                 yield self._advance(pcm[index * FRAME_BYTES : (index + 1) * FRAME_BYTES], captured_ns)
         if self._next < history.newest_sample:
-            self._ask()
+            self.ask()
         elif history.ended and not self._ended:
             yield self._end()
 

@@ -43,6 +43,8 @@ RECLAIM_S = 1.0
 """After a restart a job that was leased waits this long for its worker to say that it still has it."""
 MAX_OPEN_JOBS = 2_000
 RETRY_DELAY_S = 0.2
+TIDY_AFTER_S = 2.0
+"""Once nothing has been open for so long, what the finished jobs said is wiped from the spool's log."""
 
 
 class Dispatcher:
@@ -70,6 +72,7 @@ class Dispatcher:
         self._on_moved = on_moved
         self._on_trouble = on_trouble
         self._in_trouble = False
+        self._tidy_at_ns: int | None = None
         self._board = Board(max_attempts)
         self._load()
         self.socket = context.socket(zmq.ROUTER)
@@ -96,12 +99,15 @@ class Dispatcher:
         with self._trouble_is_told():
             for entry in self._board.expired(self._clock.monotonic_ns()):
                 self._take_back(entry, f"no result by its deadline from {entry.worker}")
+            if self._tidy_at_ns is not None and self._tidy_at_ns <= self._clock.monotonic_ns():
+                self._tidy_at_ns = None
+                self._spool.tidy()
         self._give_out()
 
     def wait_s(self) -> float | None:
         """Seconds until `tick` has something to do; None for never."""
         now_ns = self._clock.monotonic_ns()
-        due_ns = self._board.next_change_ns(now_ns)
+        due_ns = min(filter(None, (self._board.next_change_ns(now_ns), self._tidy_at_ns)), default=None)
         return None if due_ns is None else max(0.0, (due_ns - now_ns) / 1e9)
 
     def worker_exited(self, name: str, incarnation: str) -> None:
@@ -171,6 +177,8 @@ class Dispatcher:
             if trouble.happened:
                 return  # not acknowledged, so it comes again
             self._board.remove(done.job_id)
+            idle = not fresh and all(other.parked for other in self._board.entries.values())
+            self._tidy_at_ns = self._clock.monotonic_ns() + round(TIDY_AFTER_S * 1e9) if idle else None
             for follow_up, number in fresh:
                 self._board.add(Entry(follow_up, number, entry.turn_order))
             self._on_moved(entry.job, JobMoved(job_id=done.job_id, state="done", attempt=entry.attempts, worker=key))

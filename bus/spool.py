@@ -108,6 +108,10 @@ class Spool:
         row: Sequence[bytes | None] | None = self._db.execute("SELECT payload FROM jobs WHERE job_id = ?", (job_id,)).fetchone()
         return row[0] if row else None
 
+    def tidy(self) -> None:
+        """Empty the write-ahead log into the file, where what was deleted is overwritten: finished jobs hold what was said."""
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All of the block or nothing. A block inside a block is part of the outer one."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from actors.vad.segmenter import Checkpoint, Event, Segment, Segmenter, SegmenterConfig, Skipped, SpeechStarted
+from actors.vad.hearing import Bookmark, Hearing, Span, Told
+from actors.vad.segmenter import Segment, SegmenterConfig, Skipped, SpeechStarted
 from bus import timings
 from bus.audio import AudioReader, End, Frame, Heard, Missing, NewEpoch
 from bus.codec import Stamp
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from actors.vad.engines import Engine
 
 COMMIT_STEP_SAMPLES = SAMPLE_RATE_HZ  # a commit each second is enough while nothing is said
+WARM_UP_SAMPLES = 67 * FRAME_SAMPLES  # 2 s, kept at the source, so that the engine of a successor knows the room
 CATCHING_UP_S = 5.0
 CATCHING_UP_FRAMES = 100  # so many frames take a few milliseconds; the phase begins anew with each lot
-CONTINUING = "continuing"  # the note of a commit at which an utterance was cut
 
 
 class Ear:
@@ -34,18 +34,19 @@ class Ear:
         self._config = config
         self._engine = engine
         self._reader = AudioReader(runtime.context, runtime.addresses, stream, Stamp(runtime.name, runtime.incarnation))
-        self._segmenter = Segmenter(config)
+        self._hearing = Hearing(config, engine)
         self._epoch = ""
-        self._speech_ends: deque[tuple[int, int]] = deque()  # (end sample, when captured) of speech frames not yet told of
-        self._unaccepted: dict[str, Checkpoint] = {}  # turns on their way to the spool, oldest first: where each begins
-        self._committed = Checkpoint()
+        self._unaccepted: dict[str, Span] = {}  # turns on their way to the spool, oldest first
+        self._committed = 0
+        self._noted = 0  # the oldest sample needed, as of the last commit
+        self._ended = False
         for socket in (self._reader.live, self._reader.history):
             runtime.watch(socket, self._read)
 
     @property
     def idle(self) -> bool:
         """Nothing would be lost if this ear were closed now."""
-        return not self._segmenter.is_open and not self._unaccepted
+        return not self._hearing.is_open and not self._unaccepted
 
     def tick(self) -> None:
         """To be called each second."""
@@ -64,62 +65,53 @@ class Ear:
 
     def _hear(self, heard: Heard) -> None:
         match heard:
-            case Frame():
-                self._hear_frame(heard)
+            case Frame(pcm=pcm, captured_ns=captured_ns):
+                self._tell(self._hearing.push(pcm, captured_ns))
+                self._commit()
             case Missing(first_sample=first_sample, samples=samples):
                 gap = AudioGap(epoch=self._epoch, first_sample=first_sample, samples=samples, cause="overrun")
                 self._runtime.publish(gap, stream=self._stream)
-                self._engine.reset()
-                self._tell(self._segmenter.gap(first_sample, samples))
+                self._tell(self._hearing.gap(samples))
             case NewEpoch():
                 self._begin_epoch(heard)
             case End():
-                self._tell(self._segmenter.flush())
+                self._ended = True
+                self._tell(self._hearing.flush())
                 self._commit(at_once=True)
-
-    def _hear_frame(self, frame: Frame) -> None:
-        is_speech = self._engine.is_speech(frame.pcm)
-        if is_speech:
-            self._speech_ends.append((frame.first_sample + FRAME_SAMPLES, frame.captured_ns))
-        self._tell(self._segmenter.push(frame.first_sample, frame.pcm, is_speech))
-        while self._speech_ends and self._speech_ends[0][0] <= self._segmenter.checkpoint.sample:
-            self._speech_ends.popleft()
-        self._commit()
 
     def _begin_epoch(self, new: NewEpoch) -> None:
         """A new count of samples. What was being said in the old one ends here: its source died and cannot go on."""
-        self._tell(self._segmenter.flush())
+        self._tell(self._hearing.flush())
         self._epoch = new.epoch
         self._unaccepted.clear()  # still on their way, but there is nobody any more to commit them to
-        self._speech_ends.clear()
-        self._engine.reset()
-        self._committed = Checkpoint(new.first_sample, continuing=new.note == CONTINUING)
-        self._segmenter = Segmenter(self._config, self._committed)
+        self._committed = self._noted = new.first_sample
+        self._ended = False
+        self._hearing = Hearing(self._config, self._engine, new.first_sample, new.note)
 
-    def _tell(self, events: list[Event]) -> None:
-        for event in events:
+    def _tell(self, told: list[Told]) -> None:
+        for item in told:
+            event = item.event
             turn = f"{self._stream}-{self._epoch}-{event.start_sample}"
             match event:
-                case SpeechStarted():
-                    self._publish(speech.SpeechStarted(first_sample=event.start_sample), turn)
-                case Skipped():
-                    body = speech.SpeechSkipped(first_sample=event.start_sample, speech_ms=event.speech_ms, minimum_ms=event.minimum_ms)
-                    self._publish(body, turn)
+                case SpeechStarted(start_sample=start_sample):
+                    self._publish(speech.SpeechStarted(first_sample=start_sample), turn)
+                case Skipped(start_sample=start_sample, speech_ms=speech_ms, minimum_ms=minimum_ms):
+                    self._publish(speech.SpeechSkipped(first_sample=start_sample, speech_ms=speech_ms, minimum_ms=minimum_ms), turn)
                 case Segment():
-                    self._submit(event, turn)
+                    self._submit(event, turn, item.captured_ns)
 
-    def _submit(self, segment: Segment, turn: str) -> None:
-        committed_ns = self._runtime.clock.monotonic_ns()
+    def _submit(self, segment: Segment, turn: str, speech_end_ns: int) -> None:
+        marks = {timings.COMMITTED: self._runtime.clock.monotonic_ns()}
+        if speech_end_ns:
+            marks[timings.SPEECH_END] = speech_end_ns
+        self._unaccepted[turn] = Span.of(segment)
+        self._commit(at_once=True)  # before the job, so that a successor finds this utterance's edges where they are now
         work = Transcribe(
             first_sample=segment.start_sample,
-            audio_ms=(segment.end_sample - segment.start_sample) // FRAME_SAMPLES * FRAME_MS,
+            audio_ms=len(segment.pcm) // 2 // FRAME_SAMPLES * FRAME_MS,
             speech_ms=segment.speech_ms,
         )
-        marks = {timings.COMMITTED: committed_ns, timings.SUBMITTED: self._runtime.clock.monotonic_ns()}
-        for end_sample, captured_ns in self._speech_ends:
-            if end_sample == segment.speech_end_sample:
-                marks[timings.SPEECH_END] = captured_ns
-        self._unaccepted[turn] = Checkpoint(segment.start_sample, segment.continuing)
+        marks[timings.SUBMITTED] = self._runtime.clock.monotonic_ns()
         job = Job(turn=turn, stream=self._stream, work=work, marks=marks)
         self._runtime.submit(job, segment.pcm, on_accepted=self._when_accepted(segment, turn))
 
@@ -142,8 +134,12 @@ class Ear:
         self._runtime.publish(body, turn=turn, stream=self._stream)
 
     def _commit(self, at_once: bool = False) -> None:
-        """Commit all that is neither needed by the segmenter nor on its way to the spool."""
-        checkpoint = next(iter(self._unaccepted.values()), self._segmenter.checkpoint)
-        if at_once or checkpoint.sample - self._committed.sample >= COMMIT_STEP_SAMPLES:
-            self._committed = checkpoint
-            self._reader.commit(checkpoint.sample, CONTINUING if checkpoint.continuing else "")
+        """Commit all that a successor will not need: for its utterances, or, while the stream lasts, to warm up its engine."""
+        heard = self._hearing.bookmark
+        bookmark = Bookmark(heard.sample, heard.continuing, (*self._unaccepted.values(), *heard.decided))
+        needed = bookmark.oldest_needed
+        if not at_once and needed - self._noted < COMMIT_STEP_SAMPLES:
+            return
+        self._noted = needed
+        self._committed = max(self._committed, needed if self._ended else needed - WARM_UP_SAMPLES)
+        self._reader.commit(self._committed, bookmark.to_note())

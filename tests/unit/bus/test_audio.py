@@ -163,6 +163,19 @@ def test_a_device_that_restarts_begins_a_new_epoch(stream: Stream) -> None:
     assert_whole(stream.frames, 0, 3)
 
 
+def test_a_new_source_of_the_same_name_is_heard_although_it_ended_before_the_reader_was_connected(stream: Stream) -> None:
+    reader = stream.open_reader()
+    stream.speak(0, 5)
+    stream.source.end(0)
+    pump_until(lambda: End(5 * FRAME_SAMPLES) in stream.heard, lambda: stream.pump(reader), reader.tick)
+    stream.source.close()
+    stream.open_source()
+    stream.speak(0, 7)
+    stream.source.end(0)
+    pump_until(lambda: End(7 * FRAME_SAMPLES) in stream.heard, lambda: stream.pump(reader), reader.tick)
+    assert_whole(stream.frames[5:], 0, 7)
+
+
 def test_a_file_that_restarts_goes_on_at_its_last_commit(addresses: Addresses, context: Context) -> None:
     stream = Stream.__new__(Stream)
     stream.addresses, stream.context, stream.heard, stream.readers = addresses, context, [], []

@@ -21,7 +21,8 @@ from bus.settings import Settings
 from tests.fakes.audio_instance import Instance, Listener, Worker, settings
 from tests.fakes.audio_speech import frames, jfk_pcm
 
-COMMAND = {"engine": "silero", "preset": "command"}
+# The pauses of the speech are 0.6 s or longer than 1 s, so that this limit is not near any of them.
+VAD = {"engine": "silero", "minimum_speech_s": 0.8, "silence_limit_s": 0.8}
 
 
 def silence(seconds: float) -> bytes:
@@ -29,10 +30,17 @@ def silence(seconds: float) -> bytes:
 
 
 def spoken() -> bytes:
-    """The speech with a long pause in its middle: four utterances, and some that are too short."""
+    """The speech with a long pause in its middle: three utterances and one that is too short."""
     pcm = jfk_pcm()
     cut = 2 * round(4.8 * SAMPLE_RATE_HZ)
-    return pcm[:cut] + silence(2) + pcm[cut:] + silence(1.5) + pcm[2 * round(3.3 * 16_000) : 2 * round(3.8 * 16_000)] + silence(2)
+    return (
+        pcm[:cut]
+        + silence(2)
+        + pcm[cut:]
+        + silence(1.5)
+        + pcm[2 * round(0.2 * SAMPLE_RATE_HZ) : 2 * round(0.9 * SAMPLE_RATE_HZ)]
+        + silence(2)
+    )
 
 
 def write(path: Path, pcm: bytes) -> None:
@@ -58,7 +66,7 @@ def assert_heard(worker: Worker, segments: list[Segment], stream: str = "mic") -
 
 
 def file_settings(path: Path, stream: str = "mic", pace: str = "fast") -> Settings:
-    return settings(mic={"source": "file", "file": str(path), "pace": pace, "stream": stream}, vad=COMMAND)
+    return settings(mic={"source": "file", "file": str(path), "pace": pace, "stream": stream}, vad=VAD)
 
 
 def test_a_file_becomes_one_job_for_each_utterance_and_then_the_source_ends(instance: Instance, tmp_path: Path) -> None:
@@ -71,11 +79,11 @@ def test_a_file_becomes_one_job_for_each_utterance_and_then_the_source_ends(inst
     instance.start("mic", Mic, use)
     instance.until(lambda: instance.ended("mic"))
     segments = expected(spoken(), use)
-    assert len(segments) == 4
+    assert len(segments) == 3
     instance.until(lambda: len(worker.leases) == len(segments))
     assert_heard(worker, segments)
     instance.stop("mic")
-    assert list(instance.addresses.audio_dir.iterdir()) == []
+    assert instance.addresses.audio_streams() == []
 
 
 def test_events_tell_of_starts_ends_and_what_was_too_short(instance: Instance, tmp_path: Path) -> None:
@@ -87,8 +95,8 @@ def test_events_tell_of_starts_ends_and_what_was_too_short(instance: Instance, t
     instance.start("vad", Vad, use)
     instance.until(lambda: all(runtime._probe.heard for runtime, _ in instance._running.values()))
     instance.start("mic", Mic, use)
-    instance.until(lambda: listener.topics().count("speech.ended") == 4 and "audio.closed" in listener.topics())
-    assert listener.topics().count("speech.started") == listener.topics().count("speech.skipped") + 4
+    instance.until(lambda: listener.topics().count("speech.ended") == 3 and "audio.closed" in listener.topics())
+    assert listener.topics().count("speech.started") == listener.topics().count("speech.skipped") + 3
     (skipped, *_) = [message.body for message in listener.messages if isinstance(message.body, SpeechSkipped)]
     assert skipped.speech_ms < skipped.minimum_ms == 800
     ended = [message.body for message in listener.messages if isinstance(message.body, SpeechEnded)]
@@ -106,14 +114,14 @@ def test_a_turn_is_timed_from_the_capture_of_its_last_speech_frame(instance: Ins
     instance.until(lambda: worker.leases)
     marks = worker.leases[0].job.marks
     waited_s = (marks[timings.COMMITTED] - marks[timings.SPEECH_END]) / 1e9
-    assert 0.5 < waited_s < 6.0  # the silence limit of 0.6 s, and what a busy machine adds
+    assert 0.7 < waited_s < 10.0  # the silence limit of 0.8 s, and what a busy machine adds
     assert marks[timings.SUBMITTED] >= marks[timings.COMMITTED]
 
 
 @pytest.mark.parametrize("killed_after", [1, 20, 60, 120, 200, 300, 380])
 def test_a_segmenter_that_is_killed_has_a_successor_that_hears_the_same(instance: Instance, tmp_path: Path, killed_after: int) -> None:
     write(tmp_path / "speech.wav", spoken())
-    use = settings(mic={"source": "stdin", "stream": "mic"}, vad=COMMAND)
+    use = settings(mic={"source": "stdin", "pace": "fast"}, vad=VAD)
     instance.start_planes()
     worker = Worker("stt")
     instance.start("whisper-1", worker)
@@ -251,7 +259,7 @@ def test_a_stream_that_is_over_is_left_and_its_name_can_be_used_again(instance: 
 def test_a_sound_of_ten_minutes_at_full_pace_waits_for_its_reader(instance: Instance, tmp_path: Path) -> None:
     pcm = (spoken() + silence(20)) * 3
     write(tmp_path / "long.wav", pcm)
-    use = settings(mic={"source": "file", "file": str(tmp_path / "long.wav"), "pace": "fast", "ring_s": 35}, vad=COMMAND)
+    use = settings(mic={"source": "file", "file": str(tmp_path / "long.wav"), "pace": "fast", "ring_s": 35}, vad=VAD)
     mic = instance.start("mic", Mic, use)
     assert isinstance(mic, Mic)
     for _ in range(200):

@@ -1,0 +1,152 @@
+"""A running assistant on the rehearsal kit, driven as a user drives it: by its command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from bus.addresses import Addresses
+from bus.codec import Stamp
+from bus.events import Publisher, Subscriber, wait_until_heard
+from bus.messages.base import Message
+from tests.waiting import wait_until
+
+ROOT = Path(__file__).parents[2]
+SPEECH = ROOT / "assets" / "speech"
+CONVERSATION = json.loads((SPEECH / "conversation.json").read_text())["utterances"]
+SENTENCES = [utterance["text"] for utterance in CONVERSATION if utterance["expected"] == "turn"]
+SUPERVISOR = (sys.executable, "-m", "supervisor.cli")
+COMMAND_TIMEOUT_S = 100
+
+
+def words(text: str) -> list[str]:
+    """The words of a sentence, without case and punctuation."""
+    return re.findall(r"[a-z0-9']+", text.lower())
+
+
+@dataclass
+class Assistant:
+    """One instance, in directories of its own."""
+
+    addresses: Addresses
+    options: tuple[str, ...] = ()
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return {**os.environ, **self.addresses.environ, "NO_COLOR": "1", "COLUMNS": "100"}
+
+    def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run one command to its end."""
+        done = subprocess.run(
+            [*SUPERVISOR, *arguments], cwd=ROOT, env=self.environ, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=False
+        )
+        assert not check or done.returncode == 0, f"{arguments} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+        return done
+
+    def popen(self, *arguments: str) -> subprocess.Popen[str]:
+        """Begin a command that goes on meanwhile."""
+        return subprocess.Popen(
+            [*SUPERVISOR, *arguments], cwd=ROOT, env=self.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def start(self) -> None:
+        self.run("start", "--config", "config/rehearsal.toml", *self.options, "--detach")
+
+    def stop(self) -> None:
+        self.run("stop", check=False)
+
+    def hear(self, *files: Path | str, pace: str = "fast") -> list[dict[str, Any]]:
+        """Let it hear files; return one object per turn."""
+        return lines(self.run("hear", "--json", "--pace", pace, *map(str, files)).stdout)
+
+    def status(self) -> dict[str, dict[str, Any]]:
+        """The actors by name."""
+        return {actor["actor"]: actor for actor in lines(self.run("status", "--json").stdout)}
+
+    def remembered(self) -> list[dict[str, Any]]:
+        """Every turn in the memory store."""
+        return lines(self.run("memory", "export", "--json").stdout)
+
+    def kill(self, actor: str, number: signal.Signals = signal.SIGKILL) -> int:
+        """Send a signal to an actor's process; return its id."""
+        pid = int(self.status()[actor]["pid"])
+        os.kill(pid, number)
+        return pid
+
+    def wait_until_ready(self, actor: str, but_not_pid: int = 0) -> None:
+        """Wait until the actor is ready, in another process than the given one."""
+
+        def ready() -> bool:
+            found = self.status()[actor]
+            return found["state"] == "ready" and found["pid"] != but_not_pid
+
+        wait_until(ready, deadline_s=60)
+
+    @contextmanager
+    def events(self, *topics: str) -> Iterator[Events]:
+        """Follow the events of these topics."""
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        publisher = Publisher(context, self.addresses.events_in, Stamp("test", "1"))
+        subscriber = Subscriber(context, self.addresses.events_out, topics)
+        wait_until_heard(publisher, subscriber, 20)
+        try:
+            yield Events(subscriber)
+        finally:
+            context.destroy(linger=0)
+
+
+@dataclass
+class Events:
+    """What has been heard so far on the bus."""
+
+    subscriber: Subscriber
+
+    def __post_init__(self) -> None:
+        self.heard: list[Message] = []
+
+    def wait_for(self, topic: str, deadline_s: float = 60) -> Message:
+        """The next event of that topic."""
+
+        def found() -> Message | None:
+            self.subscriber.socket.poll(50)
+            self.heard.extend(self.subscriber.receive())
+            while self.heard:
+                message = self.heard.pop(0)
+                if message.topic == topic:
+                    return message
+            return None
+
+        result: list[Message] = []
+        wait_until(lambda: result.extend(filter(None, [found()])) or result, deadline_s, interval_s=0)
+        return result[0]
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    """JSON lines."""
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@contextmanager
+def assistant(*options: str) -> Iterator[Assistant]:
+    """An assistant with these `--set` options that is stopped at the end."""
+    with tempfile.TemporaryDirectory(prefix="ear") as directory:
+        started = Assistant(
+            Addresses(Path(directory) / "run", Path(directory) / "state"), tuple(part for option in options for part in ("--set", option))
+        )
+        try:
+            started.start()
+            yield started
+        finally:
+            started.stop()

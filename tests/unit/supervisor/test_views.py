@@ -1,0 +1,139 @@
+"""The other views: the state table, the tap, the table of times, the logs."""
+
+import io
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from bus.addresses import Addresses
+from bus.codec import Stamp, decode
+from bus.errors import EarshotError
+from bus.messages.control import ActorInfo, ControlState
+from bus.messages.speech import SpeechStarted
+from bus.messages.turn import TurnRecord
+from supervisor.views import logs, status, tap, turns
+
+VAD = ActorInfo(
+    actor="vad",
+    state="ready",
+    pid=42,
+    incarnation="ab12.2",
+    restarts=1,
+    up_s=61.5,
+    phase="idle",
+    cpus="0-4",
+    rss_bytes=31_000_000,
+    last_exit="signal SIGKILL",
+    detail="following mic",
+)
+
+
+def test_status_as_json_has_the_promised_fields_and_no_others() -> None:
+    assert json.loads(status.json_line(VAD)) == {
+        "actor": "vad",
+        "state": "ready",
+        "pid": 42,
+        "incarnation": "ab12.2",
+        "restarts": 1,
+        "up_s": 61.5,
+        "phase": "idle",
+        "cpus": "0-4",
+        "rss_bytes": 31_000_000,
+        "last_exit": "signal SIGKILL",
+    }
+
+
+def test_status_for_people_says_why_an_actor_failed(capsys: pytest.CaptureFixture[str]) -> None:
+    failed = msgspec.structs.replace(VAD, state="failed", pid=None, detail="[no] engine")
+    status.show(ControlState(pid=1, ready=True, actors=[VAD, failed]))
+    printed = capsys.readouterr().out
+    assert "signal SIGKILL" in printed
+    assert "vad: [no] engine" in printed
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (119, "119 s"), (121, "2 min"), (7300, "2 h"), (500_000, "6 d")])
+def test_a_duration_is_told_in_the_unit_that_fits(seconds: float, text: str) -> None:
+    assert status.duration(seconds) == text
+
+
+def test_a_tapped_event_has_its_envelope_and_its_body_but_not_its_payload() -> None:
+    message = decode(Stamp("vad", "ab12.2").pack(SpeechStarted(first_sample=480), turn="t1", stream="mic", payload=b"123"))
+    line = json.loads(tap.json_line(message))
+    assert line.pop("mono_ns") > 0
+    assert line.pop("wall_ns") > 0
+    assert line == {
+        "topic": "speech.started",
+        "sender": "vad",
+        "incarnation": "ab12.2",
+        "seq": 0,
+        "turn": "t1",
+        "stream": "mic",
+        "body": {"first_sample": 480},
+        "payload_bytes": 3,
+    }
+
+
+def test_a_tapped_event_for_people_is_one_line() -> None:
+    message = decode(Stamp("vad", "ab12.2").pack(SpeechStarted(first_sample=480), turn="t1", stream="mic"))
+    line = tap.text_line(message)
+    assert "speech.started" in line
+    assert line.endswith("vad        t1 first_sample=480")
+
+
+def record(transcript: str, **timings_ms: float) -> TurnRecord:
+    return TurnRecord(
+        turn="t", stream="mic", role="plain", state="answered", transcript=transcript, reply="", wall_ns=0, timings_ms=timings_ms
+    )
+
+
+def test_the_table_of_times_fits_a_narrow_terminal_and_tells_the_median() -> None:
+    times = {"endpoint_wait": 600.0, "stt_queue": 10.0, "transcribe": 300.0, "recall": 10.0, "first_token": 80.0}
+    fast = record("What [bold] time is it, if you please?", **times, total_to_first_token=1000.0, total=11_200.0)
+    slow = record("", total=2000.0, total_to_first_token=1500.0)
+    nothing = record("…")
+    console = Console(width=80, file=io.StringIO())
+    console.print(turns.table([fast, slow, nothing], 80 - turns.NUMBERS_WIDTH))
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert "1  What [bold] time is i…      0.60        0.31  0.01    0.08  1.00   11.20" in lines[4]
+    assert "3 turns; the first word came after 1.50 s (median), 1.50 s at most" in lines[-1]
+
+
+@pytest.fixture
+def addresses(tmp_path: Path) -> Addresses:
+    there = Addresses(tmp_path / "run", tmp_path / "state")
+    there.prepare()
+    return there
+
+
+def test_logs_are_found_by_actor_and_a_wrong_name_is_told_the_right_ones(addresses: Addresses) -> None:
+    with pytest.raises(EarshotError, match="nothing was started yet"):
+        logs.log_files(addresses, "")
+    for name in ("vad", "mic"):
+        (addresses.logs_dir / f"{name}.log").write_text("line\n" * 200)
+    assert [path.stem for path in logs.log_files(addresses, "")] == ["mic", "vad"]
+    assert [path.stem for path in logs.log_files(addresses, "vad")] == ["vad"]
+    with pytest.raises(EarshotError, match="there are mic, vad"):
+        logs.log_files(addresses, "vda")
+    assert len(logs.last_lines(addresses.logs_dir / "vad.log")) == logs.LAST_LINES
+
+
+def test_following_a_log_gives_whole_lines_also_after_it_was_emptied(addresses: Addresses) -> None:
+    path = addresses.logs_dir / "vad.log"
+    path.write_text("old\n")
+    changes = iter(["old\none\ntw", "old\none\ntwo\n", "", "new\n"])
+
+    def change(_pause_s: float) -> None:
+        text = next(changes, None)
+        if text is None:
+            raise StopAsyncIteration
+        path.write_text(text)
+
+    seen: list[str] = []
+    with pytest.raises(StopAsyncIteration):
+        for _, line in logs.follow(lambda: [path], change):
+            seen.append(line)
+    assert seen == ["one", "two", "new"]
