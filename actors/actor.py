@@ -137,8 +137,12 @@ class Runtime:
         os.eventfd_write(self._wake, 1)
 
     def status(self, text: str) -> None:
-        """Tell the parent, in words for the user, what this actor is doing or waiting for."""
-        self._notifier.tell(STATUS=text)
+        """Tell the parent, in words for the user, what this actor is doing. All is well."""
+        self._notifier.tell(STATUS=text, X_EARSHOT_TROUBLE="")
+
+    def trouble(self, text: str) -> None:
+        """Tell the parent, and so the user, why this actor cannot do its work just now; `status` ends it."""
+        self._notifier.tell(STATUS=text, X_EARSHOT_TROUBLE=text)
 
     def stop(self, exit_code: int = 0) -> None:
         """Leave the loop at the end of this round."""

@@ -95,4 +95,4 @@ class DispatcherActor:
 
     def _on_trouble(self, line: str) -> None:
         self._runtime.log.error(line)
-        self._runtime.status(line)
+        self._runtime.trouble(line)

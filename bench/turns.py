@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -14,7 +15,9 @@ from bench.instance import Assistant, BenchError, assistant
 from bench.result import Result, at_most, percentile
 from bus.codec import Stamp
 from bus.events import Publisher, Subscriber, wait_until_heard
+from bus.limits import FRAME_MS
 from bus.messages.speech import TranscriptFinal
+from bus.settings import load_resolved
 from bus.timings import TOTAL_TO_FIRST_TOKEN
 from supervisor.modules import ROOT, command, environ
 
@@ -33,10 +36,13 @@ def measure() -> list[Result]:
     """The overhead of the pipeline in each turn, and the real-time factor of the rehearsal model."""
     with assistant() as running:
         turns, transcripts = _hear(running)
+        silence_limit_s = load_resolved(running.addresses.config).vad.endpointing.silence_limit_s
+    silence_ms = math.ceil(silence_limit_s * 1000 / FRAME_MS) * FRAME_MS
     waits = [turn["timings_ms"] for turn in turns if TOTAL_TO_FIRST_TOKEN in turn["timings_ms"]]
     if not waits or not transcripts:
         raise BenchError(f"{len(turns)} turns and {len(transcripts)} transcripts came back, {len(waits)} of them answered")
     overheads_ms = [overhead_ms(timings) for timings in waits]
+    decided_ms = [timings["endpoint_wait"] - silence_ms for timings in waits if timings["endpoint_wait"] >= silence_ms]
     factors = [found.audio_ms / max(found.decode_ms, 1) for found in transcripts]
     return [
         at_most(
@@ -54,10 +60,16 @@ def measure() -> list[Result]:
             meaning="the same" + (": the slowest turn" if len(waits) < 100 else ""),
         ),
         Result(
-            name="real-time factor, median",
+            name="hearing, median",
+            value=percentile(decided_ms, 50),
+            unit="ms",
+            meaning=f"from the capture of the frame that completes {silence_ms} ms of silence until the end of speech is decided",
+        ),
+        Result(
+            name="rehearsal Whisper, median speed",
             value=percentile(factors, 50),
-            unit="×",
-            meaning="audio heard by the rehearsal Whisper in the time that it takes to decode it",
+            unit="× real time",
+            meaning=f"length of an utterance beside the time from audio to text, {len(factors)} utterances",
         ),
     ]
 

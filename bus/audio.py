@@ -69,6 +69,8 @@ class AudioSource:
         self._lock = Lock(self._lock_file, f"the stream {stream!r} has a source already")
         mark = Mark.read(self._mark_file) if can_wait else None
         self.mark = mark or Mark(os.urandom(4).hex(), 0, "")
+        if can_wait:
+            self.mark.write(self._mark_file)  # at once: a successor that took another epoch would have every turn answered twice
         self.ended = False
         frames = ring_s * SAMPLE_RATE_HZ // FRAME_SAMPLES
         self._ring = Ring(frames * FRAME_SAMPLES, self.mark.sample)

@@ -7,6 +7,8 @@ only the quick way to the same results, and may be lost.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import os
 import re
@@ -20,9 +22,9 @@ from typing import Final
 
 import zmq
 
-from bus.addresses import Addresses, is_locked
+from bus.addresses import Addresses, Lock, is_locked
 from bus.codec import Stamp
-from bus.errors import EarshotError, NoInstance
+from bus.errors import EarshotError, InstanceRunning, NoInstance
 from bus.events import Publisher, Subscriber, wait_until_heard
 from bus.jobs import query_jobs
 from bus.limits import SCHEMA_VERSION, STREAM_NAME_MAX
@@ -57,23 +59,29 @@ def hear_files(addresses: Addresses, files: Sequence[Path], *, pace: str, stream
     Raises NoInstance when no assistant is running, or it stops meanwhile; EarshotError when a part of it has failed.
     """
     require_running(addresses)
+    name, claim = claim_stream(addresses, stream)
     with zmq.Context() as context:
-        session = Hearing(context, addresses, free_stream(addresses, stream), as_json=as_json)
+        session = Hearing(context, addresses, name, as_json=as_json)
         try:
             heard = [session.hear(file, pace) for file in files]  # one that cannot be heard does not keep us from the next
         finally:
             session.close()
+            claim.release()
     return all(heard)
 
 
-def free_stream(addresses: Addresses, wanted: str) -> str:
-    """The stream of that name, or `NAME-2` and so on while another source has it. Raises AddressError for a bad name."""
-    number, name = 1, wanted
-    while is_locked(addresses.audio_file(name, "lock")):
-        number += 1
-        suffix = f"-{number}"
+def claim_stream(addresses: Addresses, wanted: str) -> tuple[str, Lock]:
+    """The stream of that name, or `NAME-2` and so on while another has it; ours until the lock is released.
+
+    The source's own lock is not enough: between two files there is no source. Raises AddressError for a bad name.
+    """
+    for number in itertools.count(1):
+        suffix = f"-{number}" if number > 1 else ""
         name = wanted[: STREAM_NAME_MAX - len(suffix)] + suffix
-    return name
+        if not is_locked(addresses.audio_file(name, "lock")):
+            with contextlib.suppress(InstanceRunning):
+                return name, Lock(addresses.audio_file(name, "claim"), f"the stream {name!r} is taken")
+    raise AssertionError("there is always a next number")
 
 
 class Hearing:

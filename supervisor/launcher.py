@@ -180,13 +180,16 @@ class Launcher:
 
     def _changed(self, ward: Ward) -> None:
         troubled = ward.state in (State.BACKING_OFF, State.FAILED, State.KILLING)
-        detail = ward.reason if troubled else ward.status if ward.state is State.STARTING else ""
+        detail = ward.reason if troubled else ward.status if ward.state is State.STARTING else ward.trouble
         state = ward.state.shown
         self._journal.write(f"{ward.name} {ward.incarnation} {state}{': ' + detail if detail else ''}")
-        self._announcer.publish(ActorState(actor=ward.name, incarnation=ward.incarnation, state=state, detail=detail))
+        self._publish_state(ward, detail)
         self._notifier.tell(STATUS=self._crew.summary())
         if ward.name == BROKER:
             self._on_broker(state)
+
+    def _publish_state(self, ward: Ward, detail: str) -> None:
+        self._announcer.publish(ActorState(actor=ward.name, incarnation=ward.incarnation, state=ward.state.shown, detail=detail))
 
     def _on_broker(self, state: str) -> None:
         self._loop.cancel(self._probe)
@@ -208,6 +211,9 @@ class Launcher:
             return
         self._told_ready = True
         self._journal.write(f"{NAME} {self._launch} ready")
+        for ward in self._crew.wards.values():
+            if ward.trouble:
+                self._publish_state(ward, ward.trouble)  # again: the console may have come later
         self._announcer.publish(ActorState(actor=NAME, incarnation=self._launch, state="ready"))
         self._notifier.tell(READY="1", STATUS=self._crew.summary())
 

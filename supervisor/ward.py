@@ -17,7 +17,6 @@ from supervisor.process import exit_text
 from supervisor.restart import RestartLimits, after_failure
 from supervisor.states import Action, Event, State, exit_event, step
 
-
 TELL_AFTER_S = 1.0
 """What a starting child waits for is told when it still does so after this: the user waits too, and wants to know for what."""
 
@@ -63,7 +62,8 @@ class Ward:
     ) -> None:
         """`launch` names this start of the launcher. `spawn` starts a child as an incarnation, or raises OSError.
 
-        `on_change` is called when the shown state has changed, and when a starting child waits for something.
+        `on_change` is called when the shown state has changed, when a starting child waits for something, and when a ready one
+        gets into trouble or out of it.
         """
         self.child = child
         self._launch = launch
@@ -73,6 +73,8 @@ class Ward:
         self.spawned_s = 0.0
         self.phase = ""
         self.status = ""
+        self.trouble = ""
+        """Why it cannot do its work just now although it is ready, in its own words; empty when it can."""
         self.reason = ""
         """Why it is down or was restarted, for the user."""
         self.last_exit = ""
@@ -137,12 +139,16 @@ class Ward:
         status = values.get("STATUS", self.status)
         news, self.status = status != self.status, status
         self._told = values.get("X_EARSHOT_REASON", self._told)
+        trouble = values.get("X_EARSHOT_TROUBLE", self.trouble)
+        worth_telling, self.trouble = trouble != self.trouble, trouble
         if values.get("WATCHDOG") == "1" and self.child.watchdog_s is not None and "beat" in self._due:
             self._due["beat"] = now_s + self.child.watchdog_s
         if values.get("READY") == "1":
             self.handle(Event.READY, now_s)
         elif news and self.state is State.STARTING:
             self._due["tell"] = now_s + TELL_AFTER_S
+        elif worth_telling and self.state is State.READY:
+            self._on_change(self)
 
     def buried(self, returncode: int, now_s: float) -> None:
         """The present process is gone."""
@@ -151,7 +157,7 @@ class Ward:
         self._due.clear()
         if self.state in (State.STARTING, State.READY):  # a stop was asked for, and for a kill the reason stands
             self.reason = self._told or f"{self.name} ended with {self.last_exit}; see `supervisor logs {self.name}`"
-        self.phase = self.status = ""
+        self.phase = self.status = self.trouble = ""
         self.handle(exit_event(returncode, self.child.policy), now_s)
 
     def run_due(self, now_s: float) -> None:

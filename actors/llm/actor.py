@@ -84,7 +84,7 @@ class Llm:
         if not self._is_waiting:
             self._is_waiting = True
             self._runtime.log.warning("waiting for the LLM server", reason=reason)
-            self._runtime.status(f"waiting for the LLM server: {reason}")
+            self._runtime.trouble(f"waiting for the LLM server: {reason}")
 
     def _reached(self, model: str) -> None:
         self._is_waiting = False
@@ -93,7 +93,7 @@ class Llm:
     def _trouble(self, text: str) -> None:
         self._is_waiting = False
         self._runtime.log.warning("LLM server in trouble", error=text)
-        self._runtime.status(text)
+        self._runtime.trouble(text)
 
     # -- in a thread of its own; only `post` leads back -----------------------------------------------------------------
 

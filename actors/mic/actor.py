@@ -40,13 +40,12 @@ class Mic:
             ring_s=settings.ring_s,
             can_wait=settings.source == "file",  # what a dead predecessor read from a pipe is gone; a file is still there
         )
-        self._source = open_source(settings, runtime.clock, self._audio.mark.sample)
+        self._source = self._open_source(settings)
         self._is_device = settings.source == "device"
         self._pacer = Pacer(settings.pace)
         self._timer: Timer | None = None
         self._watched: int | None = None
         self._finished = False
-        self._begin()
         runtime.watch(self._audio.history, self._serve)
         runtime.after(FAREWELL_S, self._announce)
         self._tell()
@@ -58,13 +57,15 @@ class Mic:
         self._source.close()
         self._audio.close()
 
-    def _begin(self) -> None:
+    def _open_source(self, settings: MicSettings) -> Source:
         try:
-            self._source.open()
+            source = open_source(settings, self._runtime.clock, self._audio.mark.sample)
+            source.open()
         except SourceError:
             self._audio.end(self._runtime.clock.monotonic_ns())  # a stream that never was leaves no trace
             self._audio.close()
             raise
+        return source
 
     def _announce(self) -> None:
         self._runtime.publish(AudioOpened(epoch=self._audio.epoch, source=self._source.label), stream=self._audio.stream)

@@ -20,9 +20,9 @@ from torch.utils.data import IterableDataset
 
 SORT_OVER_BATCHES = 8
 MOST_PADDING_FRAMES = 60
-FULL_WINDOW_FROM = 0.7  # share of the time after which some batches are padded to 30 s
-FULL_WINDOW_SHARE = 0.1
-FULL_WINDOW_CLIPS = 12
+WIDE_FROM = 0.5  # share of a first leg's time after which some batches are padded far; a second leg does so from its start
+FULL_WINDOW_SHARE, FULL_WINDOW_CLIPS = 0.05, 10  # 30 s, as at recognition: costly, since attention grows by the square
+WIDE_SHARE, WIDE_CLIPS, WIDE_FRAMES = 0.15, 16, (600, 1600)
 CONTEXT_FRAMES = 2  # mel frames per encoder position
 
 
@@ -45,6 +45,10 @@ class Schedule:
         progress = self.progress()
         return 0 if progress < 0.08 else 1 if progress < 0.24 else 2
 
+    def wide(self) -> bool:
+        """Whether some batches are padded far beyond their clips."""
+        return not self.curriculum or self.progress() > WIDE_FROM
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -59,11 +63,11 @@ class Batch:
 
 
 def collate(clips: list[Clip], targets: Targets, rng: random.Random, frames: int | None = None) -> Batch:
-    """One batch; `frames` None pads to a little over the longest clip."""
+    """One batch; padded to `frames`, or where that is None to a little over the longest clip."""
     mels = [log_mel(clip.samples) for clip in clips]
-    if frames is None:
-        longest = max(mel.shape[1] for mel in mels)
-        frames = min(longest + rng.randrange(MOST_PADDING_FRAMES), WINDOW_FRAMES) // 8 * 8 + 8
+    longest = max(mel.shape[1] for mel in mels)
+    wanted_frames = longest + rng.randrange(MOST_PADDING_FRAMES) if frames is None else max(frames, longest)
+    frames = min(wanted_frames // 8 * 8 + 8, WINDOW_FRAMES)
     pairs = [_decoder_pair(clip, targets, rng) for clip in clips]
     width = max(len(tokens) for tokens, _ in pairs)
     tokens = torch.full((len(clips), width), targets.end)
@@ -73,7 +77,7 @@ def collate(clips: list[Clip], targets: Targets, rng: random.Random, frames: int
         labels[row, : len(wanted)] = torch.tensor(wanted)
     words = [targets.ctc(clip.text) for clip in clips]
     return Batch(
-        torch.from_numpy(stack(mels, min(frames, WINDOW_FRAMES))),
+        torch.from_numpy(stack(mels, frames)),
         tokens,
         labels,
         torch.tensor([word for clip_words in words for word in clip_words], dtype=torch.long),
@@ -108,8 +112,10 @@ class BatchStream(IterableDataset[Batch]):
             clips = list(source.stream(self._schedule.stage(), self._size * SORT_OVER_BATCHES))
             clips.sort(key=lambda clip: clip.samples.size)
             for index in np.random.default_rng(rng.randrange(2**32)).permutation(SORT_OVER_BATCHES):
-                chosen = clips[index * self._size : (index + 1) * self._size]
-                if self._schedule.progress() > FULL_WINDOW_FROM and rng.random() < FULL_WINDOW_SHARE:
+                dice = rng.random() if self._schedule.wide() else 1.0
+                if dice < FULL_WINDOW_SHARE:
                     yield collate(rng.sample(clips, FULL_WINDOW_CLIPS), targets, rng, WINDOW_FRAMES)
+                elif dice < FULL_WINDOW_SHARE + WIDE_SHARE:
+                    yield collate(rng.sample(clips, WIDE_CLIPS), targets, rng, rng.randrange(*WIDE_FRAMES, 8))
                 else:
-                    yield collate(chosen, targets, rng)
+                    yield collate(clips[index * self._size : (index + 1) * self._size], targets, rng)

@@ -11,6 +11,7 @@ import numpy as np
 from voices import SAMPLE_RATE, Samples, Synthesizers, Voice, training_voice
 
 NO_SPEECH_SHARE = 0.06
+ALTERED_SHARE = 0.4
 FLITE_FRESH_SHARE = 0.12  # flite costs ten times what espeak-ng costs, so its clips are used again with other noise
 FLITE_POOL_CLIPS = 4000
 
@@ -139,13 +140,24 @@ class ClipSource:
             dice = rng.random()
             if dice < 0.08:
                 text, speech = self._speaker.speak("pair", self._words.draw(rng.randint(1, 2)))
-            elif dice < 0.28:
+            elif dice < 0.33:
                 text, speech = self._speaker.speak("string", self._words.draw(rng.randint(2, 6)))
             elif dice < 0.88:
-                text, speech = self._speaker.speak("sentence", corpus.training_sentence(rng))
+                text, speech = self._speaker.speak("sentence", self._sentence())
             else:
                 return self._paused()
         return text, corpus.transcript(text), speech
+
+    def _sentence(self) -> str:
+        """A sentence of the grammar; often with words in it that the grammar does not have there, to be listened for."""
+        text = corpus.training_sentence(self._rng)
+        if self._rng.random() > ALTERED_SHARE:
+            return text
+        words = text.split()
+        for _ in range(self._rng.randint(1, 2)):
+            words[self._rng.randrange(len(words))] = self._words.draw(1)
+        altered = " ".join(words)
+        return text if corpus.is_held_out(altered) else altered
 
     def _paused(self) -> tuple[str, str, Samples]:
         """A sentence with a pause in it, or two sentences in one breath."""

@@ -25,6 +25,7 @@ SILENT_NS: Final = 60 * 1_000_000_000
 """A turn of which nothing was heard for so long has lost its end, and gives way to others."""
 REMEMBERED_TURNS: Final = 1000
 INDENT: Final = "      "
+MIC: Final = "mic"
 _STYLES: Final = {"dim": "2", "user": "36", "ai": "32", "warning": "33"}
 
 
@@ -64,6 +65,8 @@ class Conversation:
         self._held: list[str] = []
         self._line_open = False
         self._troubled: set[str] = set()
+        self._troubles: dict[str, str] = {}
+        """Of actors that are ready but cannot do their work: their words."""
 
     def render(self, message: Message) -> str:
         """The text that this event adds."""
@@ -136,6 +139,10 @@ class Conversation:
                 return
             yield from self._finish(turn, turn.record)
         if self._status:
+            yield from self._listening()
+
+    def _listening(self) -> Iterator[str]:
+        if MIC not in self._troubles:
             yield from self._line("Listening...", "dim")
 
     def _lost(self, turn: _Turn, now_ns: int) -> bool:
@@ -185,7 +192,14 @@ class Conversation:
             case "failed":
                 yield from self._line(f"{body.actor} failed: {_clean(body.detail)}", "warning")
             case "ready" if body.actor == "launcher":
-                yield from self._line("Listening...", "dim")
+                yield from self._listening()
+            case "ready" if body.detail:
+                if self._troubles.get(body.actor) != body.detail:
+                    yield from self._line(f"{body.actor}: {_clean(body.detail)}", "warning")
+                self._troubles[body.actor] = body.detail
+            case "ready" if self._troubles.pop(body.actor, None):
+                yield from self._line(f"{body.actor} is well again", "warning")
+                yield from self._listening()
             case "ready" if body.actor in self._troubled:
                 self._troubled.discard(body.actor)
                 yield from self._line(f"{body.actor} is back", "warning")

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from functools import partial
 
 import msgspec
 import zmq
@@ -14,10 +15,12 @@ import zmq
 from bus.addresses import Addresses
 from bus.codec import Stamp
 from bus.events import Publisher, Subscriber, wait_until_heard
-from bus.messages.actor import Probe
+from bus.messages.actor import BrokerBeat, Probe
 from bus.messages.base import Message
 from supervisor.instance import is_running, require_running
 
+HOUSEKEEPING = (Probe.topic, BrokerBeat.topic)
+"""Shown only when asked for: the bus looking at itself."""
 CONNECT_TIMEOUT_S = 5.0
 LOOK_INTERVAL_S = 1.0
 
@@ -43,7 +46,7 @@ def text_line(message: Message) -> str:
 def tap(
     addresses: Addresses, topics: Sequence[str], clock: Callable[[], float] = time.monotonic, timeout_s: float | None = None
 ) -> Iterator[Message]:
-    """Yield events whose topic begins with one of `topics`, or all but probes, until the time is over or the assistant ends.
+    """Yield events whose topic begins with one of `topics`, or all that tell of something, until the time is over or the assistant ends.
 
     Raises NoInstance when there is none at the start.
     """
@@ -52,17 +55,20 @@ def tap(
     with zmq.Context() as context:
         publisher = Publisher(context, addresses.events_in, Stamp("tap", str(os.getpid())))
         subscriber = Subscriber(context, addresses.events_out, tuple(topics) or ("",))
-        wants_probes = any(topic.startswith(Probe.topic) for topic in topics)
         try:
             early = wait_until_heard(publisher, subscriber, CONNECT_TIMEOUT_S)
-            yield from (message for message in early if wants_probes or message.topic != Probe.topic)
+            yield from filter(partial(_is_wanted, topics), early)
             while end_s is None or clock() < end_s:
                 left_s = LOOK_INTERVAL_S if end_s is None else min(LOOK_INTERVAL_S, end_s - clock())
                 if not subscriber.socket.poll(max(0, round(left_s * 1000))):
                     if not is_running(addresses):
                         return
                     continue
-                yield from (message for message in subscriber.receive() if wants_probes or message.topic != Probe.topic)
+                yield from filter(partial(_is_wanted, topics), subscriber.receive())
         finally:
             publisher.close()
             subscriber.close()
+
+
+def _is_wanted(topics: Sequence[str], message: Message) -> bool:
+    return message.topic not in HOUSEKEEPING or any(topic and message.topic.startswith(topic) for topic in topics)

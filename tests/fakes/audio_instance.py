@@ -47,7 +47,7 @@ class Instance:
         try:
             actor = actor_class(runtime)
         except BaseException:
-            runtime._close()
+            runtime.context.destroy(linger=0)
             raise
         runtime._begin_probe()
         self._running[name] = runtime, actor
@@ -81,13 +81,19 @@ class Instance:
         """Whether the actor wants to leave its loop."""
         return self._running[name][0]._exit_code is not None
 
+    def until_ready(self) -> None:
+        """Turn all actors until each hears its own events."""
+        self.until(lambda: all(runtime._probe.heard for runtime, _ in self._running.values()))
+
     def until(self, condition: Callable[[], object], deadline_s: float = DEADLINE_S) -> None:
         """Turn all actors until `condition` holds."""
         pump_until(condition, self.turn, deadline_s=deadline_s)
 
-    def turn(self) -> None:
-        for runtime, _ in list(self._running.values()):
-            runtime._turn_once()
+    def turn(self, without: str = "") -> None:
+        """Turn each actor's loop once; `without` is stopped for the moment."""
+        for name, (runtime, _) in list(self._running.items()):
+            if name != without:
+                runtime._turn_once()
 
 
 class Worker:

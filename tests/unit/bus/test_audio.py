@@ -195,6 +195,18 @@ def test_a_file_that_restarts_goes_on_at_its_last_commit(addresses: Addresses, c
     stream.close()
 
 
+def test_a_file_that_restarts_before_any_commit_begins_again_in_the_same_epoch(addresses: Addresses, context: Context) -> None:
+    def source() -> AudioSource:
+        return AudioSource(context, addresses, "hear", Stamp("mic", "1"), ring_s=RING_S, can_wait=True)
+
+    first = source()
+    first.publish(0, sound(0), 0)
+    first.close()
+    second = source()
+    assert (second.epoch, second.newest) == (first.epoch, 0)
+    second.close()
+
+
 def test_a_source_that_can_wait_knows_how_much_room_there_is(stream: Stream) -> None:
     stream.speak(0, 100)
     assert stream.source.room_samples == (RING_FRAMES - 100) * FRAME_SAMPLES

@@ -136,17 +136,26 @@ def test_commands_use_the_state_directory_that_the_running_launcher_was_configur
 
 
 def test_a_second_hear_gets_a_stream_of_its_own(addresses: Addresses) -> None:
-    locks = []
+    claims = []
     for expected in ("hear", "hear-2", "hear-3"):
-        assert hear.free_stream(addresses, "hear") == expected
-        locks.append(Lock(addresses.audio_file(expected, "lock"), "taken"))
-    long = "a" * 16
-    locks.append(Lock(addresses.audio_file(long, "lock"), "taken"))
-    assert hear.free_stream(addresses, long) == "a" * 14 + "-2"
+        name, claim = hear.claim_stream(addresses, "hear")
+        assert name == expected
+        claims.append(claim)
+    claims.pop(0).release()
+    name, claim = hear.claim_stream(addresses, "hear")
+    assert name == "hear"
+    for each in [*claims, claim]:
+        each.release()
+
+
+def test_a_stream_with_a_source_is_not_taken_and_a_long_name_stays_a_name(addresses: Addresses) -> None:
+    source = Lock(addresses.audio_file("a" * 16, "lock"), "taken")
+    name, claim = hear.claim_stream(addresses, "a" * 16)
+    assert name == "a" * 14 + "-2"
     with pytest.raises(AddressError):
-        hear.free_stream(addresses, "Not A Name")
-    for lock in locks:
-        lock.release()
+        hear.claim_stream(addresses, "Not A Name")
+    claim.release()
+    source.release()
 
 
 def test_hear_gives_up_only_when_a_whole_part_of_the_assistant_has_failed() -> None:
