@@ -173,7 +173,7 @@ def _where(match: re.Match[str], _talk: Talk) -> str:
 
 
 def _yours(thing: str) -> str:
-    return re.sub(r"\bmy\b", "your", thing)
+    return re.sub(r"\bme\b", "you", re.sub(r"\bmy\b", "your", thing))
 
 
 def _say(text: str) -> Rule:
@@ -203,7 +203,9 @@ _RULES: list[tuple[re.Pattern[str], Rule]] = [
         (rf"\b(open|close|lock|unlock) (the .+?){_POLITE}", _move),
         (rf"\b((?:an|a|the) (?:alarm|timer) for .+?){_POLITE}", _timer),
         (rf"\b(check|cancel|pay|play|read|find|book) ((?:my|the|some|a) .+?){_POLITE}", _look_up),
+        (rf"\b(send|call|order|remind) (.+?){_POLITE}", _look_up),
         (rf"\bwhere is (?P<thing>(?:my|the) .+?){_POLITE}", _where),
+        (rf"\bis (?P<thing>(?:my|the) .+?) (?:coming|here){_POLITE}", _where),
         (r"\b(thank you|thanks)\b", _say("You are welcome.")),
         (r"\b(goodbye|bye|good night|see you)\b", _say("Goodbye!")),
         (r"\bhow are you\b", _say("I am fine, thank you. How are you?")),

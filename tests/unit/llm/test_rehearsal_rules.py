@@ -108,3 +108,15 @@ def test_a_number_that_is_said_is_understood_as_itself(value: int) -> None:
 @pytest.mark.parametrize("words", ["two five", "twenty ten", "hundred", "five hundred thousand hundred", "lamp", ""])
 def test_words_that_make_no_number_are_none(words: str) -> None:
     assert numbers.parse(words) is None
+
+
+@pytest.mark.parametrize(
+    ("request_", "reply"),
+    [
+        ("Send a message to Peter.", "This is a rehearsal, so I cannot send a message to peter."),
+        ("Remind me to call John tomorrow.", "This is a rehearsal, so I cannot remind you to call john tomorrow."),
+        ("Is my package coming?", "This is a rehearsal, so I cannot see where your package is."),
+    ],
+)
+def test_it_says_what_it_cannot_do_instead_of_listing_what_it_can(request_: str, reply: str) -> None:
+    assert answer(request_) == reply

@@ -355,7 +355,7 @@ def test_a_segmenter_that_was_away_for_longer_than_the_ring_tells_of_the_gap_and
 
     publish(silence(0.3))
     pump_until(lambda: "mic" in vad._ears and vad._ears["mic"]._hearing.bookmark.sample + 4800 >= source.newest, turn)
-    publish(silence(50) + spoken())
+    publish(silence(120) + spoken())  # much more than the ring and the queues between
     segments = expected(spoken(), use)
     pump_until(lambda: listener.messages and len(worker.leases) == len(segments), turn)
     gap = listener.messages[0].body
