@@ -41,14 +41,12 @@ def place() -> Iterator[Addresses]:
 
 
 @contextmanager
-def running(argv: tuple[str, ...], addresses: Addresses) -> Iterator[int]:
+def running(argv: tuple[str, ...], addresses: Addresses, stdin: int = subprocess.DEVNULL) -> Iterator[int]:
     """Start a program that says READY=1, and wait for that; yield its process id. It is stopped at the end."""
     notices = NotifySocket(f"@earshot-bench-{os.getpid()}-{time.monotonic_ns()}")
     log = addresses.state_dir / "bench.log"
     with log.open("ab") as output:
-        process = subprocess.Popen(
-            argv, env=_environ(addresses, notices.address), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=output
-        )
+        process = subprocess.Popen(argv, env=_environ(addresses, notices.address), stdin=stdin, stdout=subprocess.DEVNULL, stderr=output)
     try:
         wait_for(lambda: any(notice.values.get("READY") for notice in notices.receive()) or process.poll() is not None, "a start")
         if process.poll() is not None:

@@ -198,6 +198,7 @@ class NewEpoch:
 
     epoch: str
     first_sample: int
+    """Where reading begins: after the last commit of this reader's predecessor, or at the beginning."""
     note: str
     """What the reader's predecessor left with its last commit."""
 
@@ -299,8 +300,9 @@ class AudioReader:
         if len(pcm) != len(history.captured_ns) * FRAME_BYTES:
             raise WireError(f"{history.topic}: {len(pcm)} bytes for {len(history.captured_ns)} frames")
         if history.epoch != self._epoch:
-            self._epoch, self._next, self._ended = history.epoch, history.first_sample, False
-            yield NewEpoch(history.epoch, history.first_sample, history.note)
+            first = history.committed_sample if self._next < 0 else 0
+            self._epoch, self._next, self._ended = history.epoch, first, False
+            yield NewEpoch(history.epoch, first, history.note)
         if history.first_sample > self._next:
             missing = Missing(self._next, history.first_sample - self._next)
             self._next = history.first_sample

@@ -131,7 +131,10 @@ class Mic:
     def _tell(self) -> None:
         for note in self._source.take_notes():
             self._runtime.log.warning(note)
-            self._runtime.status(note)
+            if self._source.trouble:
+                self._runtime.trouble(note)
+            else:
+                self._runtime.status(note)
 
     def _watch(self, fd: int | None) -> None:
         if fd == self._watched:

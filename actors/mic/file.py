@@ -56,6 +56,10 @@ class FileSource:
         notes, self._notes = self._notes, []
         return notes
 
+    @property
+    def trouble(self) -> str:
+        return ""
+
     def close(self) -> None:
         self._file.close()
 

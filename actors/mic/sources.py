@@ -43,6 +43,10 @@ class Source(Protocol):
     def take_notes(self) -> list[str]:
         """Return the one-line messages for the user that came up since the last call."""
 
+    @property
+    def trouble(self) -> str:
+        """Why there is no sound at present, in one line for the user; empty when there is, or when it is over."""
+
     def close(self) -> None:
         """Stop, at once and whatever state the source is in."""
 

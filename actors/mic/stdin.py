@@ -57,6 +57,10 @@ class StdinSource:
         notes, self._notes = self._notes, []
         return notes
 
+    @property
+    def trouble(self) -> str:
+        return ""
+
     def close(self) -> None:
         """The descriptor is not ours."""
 

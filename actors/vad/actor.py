@@ -41,8 +41,11 @@ class Vad:
         for ear in self._ears.values():
             ear.close()
 
-    def _on_opened(self, _message: Message) -> None:
+    def _on_opened(self, message: Message) -> None:
         self._look()
+        ear = self._ears.get(message.envelope.stream)
+        if ear is not None:
+            ear.ask()  # a new source of a known stream: it may have said all it has to say before we were connected
 
     def _look(self) -> None:
         """Listen to every stream that has a source."""

@@ -52,6 +52,10 @@ class Ear:
         """To be called each second."""
         self._reader.tick()
 
+    def ask(self) -> None:
+        """The stream has a new source."""
+        self._reader.ask()
+
     def close(self) -> None:
         for socket in (self._reader.live, self._reader.history):
             self._runtime.unwatch(socket)

@@ -85,11 +85,3 @@ class AudioClosed(Body, frozen=True, kw_only=True):
     topic: ClassVar[str] = "audio.closed"
     epoch: str
     samples: int
-
-
-class AudioTrouble(Body, frozen=True, kw_only=True):
-    """Something about a source that its user should know: told once per episode."""
-
-    topic: ClassVar[str] = "audio.trouble"
-    text: str
-    """One line: what happened, and what to do."""

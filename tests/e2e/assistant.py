@@ -21,7 +21,7 @@ from bus.addresses import Addresses
 from bus.codec import Stamp
 from bus.events import Publisher, Subscriber, wait_until_heard
 from bus.messages.base import Message
-from tests.waiting import wait_until
+from tests.waiting import pump_until, wait_until
 
 ROOT = Path(__file__).parents[2]
 SPEECH = ROOT / "assets" / "speech"
@@ -90,7 +90,7 @@ class Assistant:
 
         def ready() -> bool:
             found = self.status()[actor]
-            return found["state"] == "ready" and found["pid"] != but_not_pid
+            return bool(found["state"] == "ready" and found["pid"] != but_not_pid)
 
         wait_until(ready, deadline_s=60)
 
@@ -119,18 +119,18 @@ class Events:
     def wait_for(self, topic: str, deadline_s: float = 60) -> Message:
         """The next event of that topic."""
 
-        def found() -> Message | None:
+        found: list[Message] = []
+
+        def look() -> None:
             self.subscriber.socket.poll(50)
             self.heard.extend(self.subscriber.receive())
-            while self.heard:
+            while self.heard and not found:
                 message = self.heard.pop(0)
                 if message.topic == topic:
-                    return message
-            return None
+                    found.append(message)
 
-        result: list[Message] = []
-        wait_until(lambda: result.extend(filter(None, [found()])) or result, deadline_s, interval_s=0)
-        return result[0]
+        pump_until(lambda: found, look, deadline_s=deadline_s)
+        return found[0]
 
 
 def lines(text: str) -> list[dict[str, Any]]:

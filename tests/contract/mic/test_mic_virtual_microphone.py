@@ -16,7 +16,7 @@ from bus.limits import FRAME_SAMPLES
 from tests.fakes.audio_speech import jfk_pcm
 
 if TYPE_CHECKING:
-    from tests.contract.mic.conftest import VirtualMicrophone
+    from tests.fakes.virtual_microphone import VirtualMicrophone
 
 
 @pytest.fixture

@@ -130,6 +130,18 @@ def test_a_second_reader_goes_on_at_the_last_commit_with_its_note(stream: Stream
     assert stream.heard[0] == NewEpoch(stream.source.epoch, 12 * FRAME_SAMPLES, "continues")
 
 
+def test_a_successor_is_told_when_what_was_committed_last_is_no_longer_in_the_ring(stream: Stream) -> None:
+    reader = stream.open_reader()
+    stream.speak(0, 30)
+    stream.until_frames(reader, 30)
+    reader.commit(12 * FRAME_SAMPLES)
+    pump_until(lambda: stream.source.mark.sample, lambda: stream.pump(reader))
+    stream.speak(30, RING_FRAMES)
+    stream.heard.clear()
+    stream.until_frames(stream.open_reader(), RING_FRAMES)
+    assert stream.heard[1] == Missing(12 * FRAME_SAMPLES, 18 * FRAME_SAMPLES)
+
+
 def test_the_end_of_the_stream_comes_after_its_last_frame_and_once(stream: Stream) -> None:
     reader = stream.open_reader()
     stream.speak(0, 100)

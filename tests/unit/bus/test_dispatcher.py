@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -14,7 +15,7 @@ from bus.clock import ManualClock
 from bus.codec import Stamp
 from bus.dispatcher import Dispatcher
 from bus.jobs import JobClient, Lease, query_jobs
-from bus.messages.jobs import Answer, Heard, Job, JobMoved, Recall, Transcribe
+from bus.messages.jobs import Answer, Heard, Job, JobInfo, JobMoved, Recall, Transcribe
 from bus.spool import Spool
 from tests.waiting import pump_until
 
@@ -247,13 +248,9 @@ def test_a_disk_that_cannot_be_written_loses_nothing_and_is_told_once(plane: Pla
     assert len(plane.troubles) == 1
 
 
-def _query(plane: Plane) -> list[object]:
-    import threading
-
-    answers: list[list[object]] = []
-    asker = threading.Thread(
-        target=lambda: answers.append(list(query_jobs(plane.context, plane.addresses.jobs, Stamp("cli", "1"), "", 10.0)))
-    )
+def _query(plane: Plane) -> list[JobInfo]:
+    answers: list[list[JobInfo]] = []
+    asker = threading.Thread(target=lambda: answers.append(query_jobs(plane.context, plane.addresses.jobs, Stamp("cli", "1"), "", 10.0)))
     asker.start()
     plane.until(lambda: answers)
     asker.join()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -53,7 +55,11 @@ def test_a_cancelled_timer_does_not_run_even_when_cancelled_by_one_before_it() -
 
 def test_a_timer_may_set_another() -> None:
     clock = Turning()
-    clock.timers.after(1.0, lambda: clock.timers.after(0.0, lambda: clock.run("b")) and None)
+
+    def set_another() -> None:
+        clock.timers.after(0.0, lambda: clock.run("b"))
+
+    clock.timers.after(1.0, set_another)
     clock.advance(1)
     clock.advance(0)
     assert clock.ran == ["b"]
@@ -64,7 +70,7 @@ def test_timers_run_in_the_order_in_which_they_are_due(delays: list[float]) -> N
     clock = Turning()
     ran: list[float] = []
     for delay in delays:
-        clock.timers.after(delay, lambda delay=delay: ran.append(round(delay * 1e9)))
+        clock.timers.after(delay, partial(ran.append, round(delay * 1e9)))
     clock.advance(11)
     assert ran == sorted(ran)
     assert len(ran) == len(delays)

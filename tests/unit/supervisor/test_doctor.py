@@ -79,58 +79,58 @@ def query_devices():
 """
 
 
-def test_the_default_microphone_is_named(fake_audio: FakeAudio):
+def test_the_default_microphone_is_named(fake_audio: FakeAudio) -> None:
     fake_audio(DEVICES)
     assert check_microphone(MicSettings()) == Check("microphone", "ok", "Built-in Audio")
 
 
-def test_a_microphone_is_found_by_part_of_its_name(fake_audio: FakeAudio):
+def test_a_microphone_is_found_by_part_of_its_name(fake_audio: FakeAudio) -> None:
     fake_audio(DEVICES)
     assert check_microphone(MicSettings(device="usb headset")).detail == "USB Headset: Mono"
 
 
-def test_a_microphone_that_is_not_there_is_told_with_those_that_are(fake_audio: FakeAudio):
+def test_a_microphone_that_is_not_there_is_told_with_those_that_are(fake_audio: FakeAudio) -> None:
     fake_audio(DEVICES)
     check = check_microphone(MicSettings(device="Røde"))
     assert check.status == "error"
     assert "Built-in Audio" in check.detail
 
 
-def test_an_audio_system_that_hangs_does_not_hang_the_doctor(fake_audio: FakeAudio):
+def test_an_audio_system_that_hangs_does_not_hang_the_doctor(fake_audio: FakeAudio) -> None:
     fake_audio("import threading; threading.Event().wait()")
     check = check_microphone(MicSettings(), timeout_s=1.0)
     assert (check.status, check.detail) == ("error", "the audio system: no answer in 1 s")
 
 
-def test_a_machine_without_portaudio_is_told_what_to_install(fake_audio: FakeAudio, monkeypatch: pytest.MonkeyPatch):
+def test_a_machine_without_portaudio_is_told_what_to_install(fake_audio: FakeAudio, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_audio('raise OSError("PortAudio library not found")')
-    monkeypatch.setattr(doctor.ctypes.util, "find_library", lambda _: None)
+    monkeypatch.setattr("ctypes.util.find_library", lambda _: None)
     check = check_microphone(MicSettings())
     assert (check.status, check.detail) == ("error", "PortAudio library not found")
     assert "libportaudio2" in check.advice
 
 
-def test_no_audio_system_is_asked_where_no_microphone_is_wanted(fake_audio: FakeAudio):
+def test_no_audio_system_is_asked_where_no_microphone_is_wanted(fake_audio: FakeAudio) -> None:
     fake_audio("raise OSError")
     assert check_microphone(MicSettings(source="none")).status == "ok"
     assert check_microphone(MicSettings(source="file", file=__file__)).status == "ok"
     assert check_microphone(MicSettings(source="file", file="/nowhere")).status == "error"
 
 
-def test_a_server_with_the_model_is_fine_and_gets_the_key():
+def test_a_server_with_the_model_is_fine_and_gets_the_key() -> None:
     with server(200, {"data": [{"id": "mistral"}, {"id": "llama"}]}) as (url, keys):
         check = check_llm(LlmSettings(url=url, model="llama"), {"EARSHOT_LLM_API_KEY": "secret"})
     assert check == Check("llm", "ok", f"llama at {url}")
     assert keys == ["Bearer secret"]
 
 
-def test_a_server_without_the_model_is_told_with_what_it_serves():
+def test_a_server_without_the_model_is_told_with_what_it_serves() -> None:
     with server(200, {"data": [{"id": "mistral"}]}) as (url, _):
         check = check_llm(LlmSettings(url=url, model="llama"), {})
     assert (check.status, check.advice) == ("error", "set llm.model to one of: mistral")
 
 
-def test_an_empty_model_name_means_the_only_one_that_is_served():
+def test_an_empty_model_name_means_the_only_one_that_is_served() -> None:
     with server(200, {"data": [{"id": "mistral"}]}) as (url, _):
         assert check_llm(LlmSettings(url=url, model=""), {}).status == "ok"
     with server(200, {"data": [{"id": "a"}, {"id": "b"}]}) as (url, _):
@@ -148,32 +148,32 @@ def test_an_empty_model_name_means_the_only_one_that_is_served():
         (200, {"data": []}, "load a model"),
     ],
 )
-def test_a_server_that_lists_no_models_is_an_error_with_advice(status: int, body: object, advice: str):
+def test_a_server_that_lists_no_models_is_an_error_with_advice(status: int, body: object, advice: str) -> None:
     with server(status, body) as (url, _):
         check = check_llm(LlmSettings(url=url), {})
     assert check.status == "error"
     assert advice in check.advice
 
 
-def test_a_server_that_is_not_there_is_told():
+def test_a_server_that_is_not_there_is_told() -> None:
     with server(200, {}) as (url, _):
         pass
     check = check_llm(LlmSettings(url=url), {"HTTP_PROXY": "http://127.0.0.1:1"})
     assert (check.status, check.detail) == ("error", f"nobody answers at {url}")
 
 
-def test_the_rehearsal_server_needs_no_check():
+def test_the_rehearsal_server_needs_no_check() -> None:
     assert check_llm(LlmSettings(url="rehearsal"), {}).status == "ok"
 
 
-def test_a_model_directory_is_fine_when_it_is_whole(tmp_path: Path):
+def test_a_model_directory_is_fine_when_it_is_whole(tmp_path: Path) -> None:
     for name in ("model.bin", "config.json", "tokenizer.json"):
         assert check_model(WhisperSettings(model=str(tmp_path))).status == "error"
         (tmp_path / name).touch()
     assert check_model(WhisperSettings(model=str(tmp_path))) == Check("model", "ok", str(tmp_path))
 
 
-def test_a_model_that_is_not_here_is_a_warning_only_where_it_may_be_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_model_that_is_not_here_is_a_warning_only_where_it_may_be_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     assert check_model(WhisperSettings(model="tiny.en")).status == "warning"
     assert check_model(WhisperSettings(model="tiny.en", download=False)).status == "error"
@@ -182,49 +182,49 @@ def test_a_model_that_is_not_here_is_a_warning_only_where_it_may_be_fetched(tmp_
     assert "tiny.en" in unknown.advice
 
 
-def test_missing_libraries_are_named(monkeypatch: pytest.MonkeyPatch):
+def test_missing_libraries_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = ["pytest>=8", "no-such-thing!=1.0; python_version > '3'", "other[speed]>1", "unwanted; extra == 'dev'"]
-    monkeypatch.setattr(doctor.importlib.metadata, "requires", lambda _: wanted)
+    monkeypatch.setattr("importlib.metadata.requires", lambda _: wanted)
     check = check_libraries()
     assert (check.status, check.detail) == ("error", "missing: no-such-thing, other")
 
 
-def test_an_installation_that_is_whole_names_its_versions(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(doctor.importlib.metadata, "requires", lambda _: ["pytest>=8"])
+def test_an_installation_that_is_whole_names_its_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.metadata.requires", lambda _: ["pytest>=8"])
     assert check_libraries() == Check("libraries", "ok", f"pytest {pytest.__version__}")
 
 
-def test_the_plan_for_the_cores_is_told():
+def test_the_plan_for_the_cores_is_told() -> None:
     topology = Topology((), (0, 1, 2, 3))
     assert check_cores(WhisperSettings(), topology) == Check("cores", "ok", "1 worker on CPUs 1-3, the rest on 0")
     assert check_cores(WhisperSettings(threads=9), topology).status == "warning"
 
 
-def test_directories_that_can_be_made_are_fine(tmp_path: Path):
+def test_directories_that_can_be_made_are_fine(tmp_path: Path) -> None:
     instance = InstanceSettings(runtime_dir=str(tmp_path / "a" / "run"), state_dir=str(tmp_path / "b"))
     assert check_runtime_dir(instance).status == check_state_dir(instance).status == "ok"
     assert list(tmp_path.iterdir()) == [], "the doctor makes nothing"
 
 
-def test_a_directory_below_a_file_is_told(tmp_path: Path):
+def test_a_directory_below_a_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     instance = InstanceSettings(runtime_dir=str(tmp_path / "file" / "run"), state_dir=str(tmp_path / "file"))
     assert check_runtime_dir(instance).advice == "set EARSHOT_RUNTIME_DIR to a directory of yours"
     assert check_state_dir(instance).advice == "set EARSHOT_STATE_DIR to a directory of yours"
 
 
-def test_a_runtime_directory_too_long_for_socket_names_is_told():
+def test_a_runtime_directory_too_long_for_socket_names_is_told() -> None:
     check = check_runtime_dir(InstanceSettings(runtime_dir="/tmp/" + "x" * 100, state_dir="/tmp"))
     assert check.status == "error"
     assert "107 bytes" in check.detail
 
 
-def test_a_full_disk_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_full_disk_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "FREE_SPACE_BYTES", 1 << 80)
     assert check_state_dir(InstanceSettings(state_dir=str(tmp_path))).status == "warning"
 
 
-def test_a_probe_that_fails_tells_its_last_line():
+def test_a_probe_that_fails_tells_its_last_line() -> None:
     with pytest.raises(ProbeError, match=r"^no luck$"):
         probe("import sys; sys.exit('first\\nno luck')")
     with pytest.raises(ProbeError, match="status -9"):
@@ -233,7 +233,7 @@ def test_a_probe_that_fails_tells_its_last_line():
         probe("import threading; threading.Event().wait()", timeout_s=0.5)
 
 
-def test_a_check_that_breaks_does_not_hide_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_check_that_breaks_does_not_hide_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> Check:
         raise RuntimeError("oops")
 

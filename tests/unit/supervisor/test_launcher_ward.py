@@ -72,9 +72,10 @@ class Bench:
 
 def test_a_child_is_ready_when_it_says_so_and_not_before() -> None:
     bench = Bench()
-    assert bench.ward.state is State.STARTING
+    states = [bench.ward.state]
     bench.get_ready()
-    assert bench.ward.state is State.READY
+    states.append(bench.ward.state)
+    assert states == [State.STARTING, State.READY]
     assert bench.told == ["starting", "ready"]
 
 

@@ -19,27 +19,27 @@ def delays(times: list[float], limits: RestartLimits = LIMITS, chance: float = 0
     return result
 
 
-def test_the_first_restart_comes_almost_at_once_and_each_further_one_later():
+def test_the_first_restart_comes_almost_at_once_and_each_further_one_later() -> None:
     assert [round(delay or -1, 3) for delay in delays([0, 1, 2, 3, 4])] == [0.05, 0.15, 0.45, 1.35, 4.05]
 
 
-def test_a_failure_beyond_the_budget_ends_it():
+def test_a_failure_beyond_the_budget_ends_it() -> None:
     assert delays([0, 1, 2, 3, 4, 5])[-1] is None
 
 
-def test_failures_that_left_the_window_are_forgiven():
+def test_failures_that_left_the_window_are_forgiven() -> None:
     assert delays([0, 31, 62, 93, 124, 155, 186]) == [0.05] * 7
 
 
-def test_the_budget_refills_as_single_failures_leave_the_window():
+def test_the_budget_refills_as_single_failures_leave_the_window() -> None:
     assert delays([0, 1, 2, 3, 4, 5, 30.5])[-2:] == [None, pytest.approx(4.05)]
 
 
-def test_a_budget_of_none_allows_no_restart():
+def test_a_budget_of_none_allows_no_restart() -> None:
     assert delays([0], RestartLimits(budget=0)) == [None]
 
 
-def test_jitter_only_shortens_the_delay():
+def test_jitter_only_shortens_the_delay() -> None:
     assert delays([0], chance=0.999)[0] == 0.05 * (1 - JITTER * 0.999)
 
 
@@ -55,8 +55,9 @@ failures = st.lists(st.tuples(st.floats(0, 50), chances), max_size=60)
 
 
 @given(limits, failures)
-def test_no_window_ever_holds_more_restarts_than_the_budget(limits: RestartLimits, failures: list[tuple[float, float]]):
-    now_s, history, restarts = 0.0, (), []
+def test_no_window_ever_holds_more_restarts_than_the_budget(limits: RestartLimits, failures: list[tuple[float, float]]) -> None:
+    history: tuple[float, ...] = ()
+    now_s, restarts = 0.0, []
     for gap_s, chance in failures:
         now_s += gap_s
         answer = after_failure(history, now_s, chance, limits)
@@ -69,8 +70,9 @@ def test_no_window_ever_holds_more_restarts_than_the_budget(limits: RestartLimit
 
 
 @given(limits, failures)
-def test_every_delay_is_within_its_bounds(limits: RestartLimits, failures: list[tuple[float, float]]):
-    now_s, history = 0.0, ()
+def test_every_delay_is_within_its_bounds(limits: RestartLimits, failures: list[tuple[float, float]]) -> None:
+    history: tuple[float, ...] = ()
+    now_s = 0.0
     for gap_s, chance in failures:
         now_s += gap_s
         answer = after_failure(history, now_s, chance, limits)

@@ -44,19 +44,19 @@ def errors(*paths: Path, sets: tuple[str, ...] = ()) -> list[str]:
     return [re.sub(r"^\S*/", "", line) for line in lines]
 
 
-def test_the_defaults_are_the_real_thing():
+def test_the_defaults_are_the_real_thing() -> None:
     settings = load(environ=HOME)
     assert (settings.mic.source, settings.whisper.model, settings.whisper.compute_type) == ("device", "medium.en", "int8")
     assert (settings.llm.url, settings.llm.model) == ("http://localhost:8000/v1", "/models/mistral-7b")
 
 
-def test_default_toml_and_the_structs_say_the_same():
+def test_default_toml_and_the_structs_say_the_same() -> None:
     loaded = load(environ=HOME)
     bare = msgspec.structs.replace(loaded, instance=InstanceSettings(), dialogue=msgspec.structs.replace(loaded.dialogue, roles={}))
     assert bare == Settings()
 
 
-def test_default_toml_shows_every_key():
+def test_default_toml_shows_every_key() -> None:
     text = default_file().read_text()
     shown: set[str] = set()
     section = ""
@@ -69,18 +69,18 @@ def test_default_toml_shows_every_key():
     assert keys - {"dialogue.roles"} <= shown
 
 
-def test_the_built_in_roles_have_their_caps():
+def test_the_built_in_roles_have_their_caps() -> None:
     caps = {name: role.max_tokens for name, role in load(environ=HOME).dialogue.roles.items()}
     assert caps == {"plain": 256, "support": 256, "coach": 256, "guide": 384}
 
 
 @pytest.mark.parametrize("path", sorted(CONFIG.glob("*.toml")), ids=lambda path: path.name)
-def test_every_file_in_config_has_only_keys_and_values_that_fit(path: Path):
+def test_every_file_in_config_has_only_keys_and_values_that_fit(path: Path) -> None:
     # A working tree without its large assets lacks files that are named; nothing else may be wrong.
     assert {problem.key for problem in problems(path)} <= {"mic.file", "whisper.model"}
 
 
-def test_the_rehearsal_runs_without_microphone_network_and_gpu():
+def test_the_rehearsal_runs_without_microphone_network_and_gpu() -> None:
     settings = load([CONFIG / "rehearsal.toml"], environ=HOME)
     assert settings.mic.source == "none"
     assert settings.rehearsal_llm.enabled
@@ -89,30 +89,30 @@ def test_the_rehearsal_runs_without_microphone_network_and_gpu():
     assert not settings.whisper.download
 
 
-def test_later_layers_change_single_keys_of_earlier_ones(write: WriteFile):
+def test_later_layers_change_single_keys_of_earlier_ones(write: WriteFile) -> None:
     first = write("[vad]\nmode = 1\npre_roll_ms = 90\n", "first.toml")
     second = write("[vad]\nmode = 2\n", "second.toml")
     vad = load([first, second], ["vad.preset=long-form"], HOME).vad
     assert (vad.mode, vad.pre_roll_ms, vad.preset) == (2, 90, "long-form")
 
 
-def test_a_file_stands_over_the_one_it_extends(write: WriteFile):
+def test_a_file_stands_over_the_one_it_extends(write: WriteFile) -> None:
     write("[vad]\nmode = 0\n[llm]\nmodel = 'base'\n", "base.toml")
     settings = load([write('extends = "base.toml"\n[vad]\nmode = 1\n')], environ=HOME)
     assert (settings.vad.mode, settings.llm.model) == (1, "base")
 
 
-def test_files_that_extend_each_other_are_refused(write: WriteFile):
+def test_files_that_extend_each_other_are_refused(write: WriteFile) -> None:
     write('extends = "b.toml"', "a.toml")
     assert errors(write('extends = "a.toml"', "b.toml")) == ["a.toml:1: extends: these files extend each other in a circle"]
 
 
-def test_a_set_value_is_toml_or_else_text():
+def test_a_set_value_is_toml_or_else_text() -> None:
     settings = load((), ["vad.mode=1", "mic.device=USB Audio", "mic.ring_s = 90", "dialogue.reprompt="], HOME)
     assert (settings.vad.mode, settings.mic.device, settings.mic.ring_s, settings.dialogue.reprompt) == (1, "USB Audio", 90, "")
 
 
-def test_a_role_can_be_changed_in_one_key_or_added(write: WriteFile):
+def test_a_role_can_be_changed_in_one_key_or_added(write: WriteFile) -> None:
     path = write('[dialogue.roles.support]\nmax_tokens = 100\n[dialogue.roles.pirate]\nprompt = "Arr."\n')
     roles = load([path], ["dialogue.role=pirate"], HOME).dialogue.roles
     assert roles["support"].max_tokens == 100
@@ -123,24 +123,24 @@ def test_a_role_can_be_changed_in_one_key_or_added(write: WriteFile):
 # Directories and paths
 
 
-def test_the_directories_come_from_the_environment_before_the_file(write: WriteFile):
+def test_the_directories_come_from_the_environment_before_the_file(write: WriteFile) -> None:
     path = write('[instance]\nruntime_dir = "run"\nstate_dir = "/state"\n')
     environ = HOME | {"EARSHOT_RUNTIME_DIR": "/tmp/one"}
     instance = load([path], environ=environ).instance
     assert (instance.runtime_dir, instance.state_dir) == ("/tmp/one", "/state")
 
 
-def test_a_directory_given_with_set_comes_before_the_environment():
+def test_a_directory_given_with_set_comes_before_the_environment() -> None:
     environ = HOME | {"EARSHOT_RUNTIME_DIR": "/tmp/one", "EARSHOT_STATE_DIR": "/tmp/state"}
     instance = load((), ["instance.runtime_dir=/tmp/two"], environ).instance
     assert (instance.runtime_dir, instance.state_dir) == ("/tmp/two", "/tmp/state")
 
 
-def test_without_any_wish_the_directories_are_those_of_xdg():
+def test_without_any_wish_the_directories_are_those_of_xdg() -> None:
     assert load(environ=HOME).instance == InstanceSettings(runtime_dir="/run/user/7/earshot", state_dir="/home/me/.local/state/earshot")
 
 
-def test_relative_paths_start_from_the_folder_of_their_file(write: WriteFile, tmp_path: Path):
+def test_relative_paths_start_from_the_folder_of_their_file(write: WriteFile, tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "model.bin").touch()
     (tmp_path / "hello.wav").touch()
@@ -155,7 +155,7 @@ def test_relative_paths_start_from_the_folder_of_their_file(write: WriteFile, tm
     assert settings.instance.runtime_dir == str(tmp_path / "run")
 
 
-def test_a_model_name_with_a_slash_stays_a_name(write: WriteFile):
+def test_a_model_name_with_a_slash_stays_a_name(write: WriteFile) -> None:
     path = write('[whisper]\nmodel = "Systran/faster-whisper-tiny"\n')
     assert load([path], environ=HOME).whisper.model == "Systran/faster-whisper-tiny"
 
@@ -163,7 +163,7 @@ def test_a_model_name_with_a_slash_stays_a_name(write: WriteFile):
 # Errors
 
 
-def test_every_error_is_told_at_once_with_its_line(write: WriteFile):
+def test_every_error_is_told_at_once_with_its_line(write: WriteFile) -> None:
     path = write('[mic]\nsorce = "x"\n\n[vad]\nmode = 7\npreset = "comand"\n[jobs]\nmax_attempts = true\n[whispr]\nx = 1\n')
     assert errors(path, sets=("memory.rounds=many", "nonsense")) == [
         "--set nonsense: write it as section.key=value, for example vad.mode=2",
@@ -177,11 +177,11 @@ def test_every_error_is_told_at_once_with_its_line(write: WriteFile):
     ]
 
 
-def test_a_key_in_the_wrong_table_is_told_where_it_belongs(write: WriteFile):
+def test_a_key_in_the_wrong_table_is_told_where_it_belongs(write: WriteFile) -> None:
     assert errors(write("[llm]\nbeam_size = 3\n")) == ['my.toml:2: llm.beam_size: is unknown; did you mean "whisper.beam_size"?']
 
 
-def test_errors_in_several_files_are_told_together(write: WriteFile):
+def test_errors_in_several_files_are_told_together(write: WriteFile) -> None:
     first = write("[vad]\nmode = 9\n", "first.toml")
     second = write("[vad]\nmode = -1\n", "second.toml")
     assert errors(first, second) == [
@@ -197,12 +197,12 @@ def test_errors_in_several_files_are_told_together(write: WriteFile):
         (b"[vad]\n\n# caf\xe9\n", "my.toml:3: is not UTF-8 text; save it as UTF-8"),
     ],
 )
-def test_a_file_that_is_not_toml_is_told_with_its_line(tmp_path: Path, content: bytes, message: str):
+def test_a_file_that_is_not_toml_is_told_with_its_line(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "my.toml").write_bytes(content)
     assert errors(tmp_path / "my.toml") == [message]
 
 
-def test_a_file_that_cannot_be_read_is_told(tmp_path: Path):
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     assert errors(tmp_path / "none.toml", tmp_path)[0] == "none.toml: cannot be read: No such file or directory"
     assert errors(tmp_path)[0].endswith("cannot be read: Is a directory")
 
@@ -232,23 +232,23 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path):
         ("whisper.model=/nowhere", "whisper.model", 'there is no directory "/nowhere"'),
     ],
 )
-def test_each_kind_of_mistake_is_told(sets: str, key: str, message: str):
+def test_each_kind_of_mistake_is_told(sets: str, key: str, message: str) -> None:
     with pytest.raises(SettingsError) as caught:
         load((), re.split(r" (?=\w+\.\w+=)", sets), HOME)
     assert [(problem.key, problem.message) for problem in caught.value.problems] == [(key, message)]
 
 
-def test_a_model_directory_without_a_model_is_told(tmp_path: Path):
+def test_a_model_directory_without_a_model_is_told(tmp_path: Path) -> None:
     (line,) = errors(sets=(f"whisper.model={tmp_path}",))
     assert line.endswith("model.bin is missing; a converted (CTranslate2) model is needed")
 
 
-def test_a_runtime_directory_too_long_for_socket_names_is_told():
+def test_a_runtime_directory_too_long_for_socket_names_is_told() -> None:
     (line,) = errors(sets=(f"instance.runtime_dir=/tmp/{'x' * 100}",))
     assert "a socket name holds at most 107 bytes" in line
 
 
-def test_an_error_that_follows_from_another_is_not_told(write: WriteFile):
+def test_an_error_that_follows_from_another_is_not_told(write: WriteFile) -> None:
     path = write('[mic]\nsource = "fiel"\n[launcher]\nuntil = "source-ends"\n')
     assert len(errors(path)) == 1
 
@@ -256,7 +256,7 @@ def test_an_error_that_follows_from_another_is_not_told(write: WriteFile):
 # Lines
 
 
-def test_lines_are_found_in_any_syntax():
+def test_lines_are_found_in_any_syntax() -> None:
     text = (
         '# a comment\r\ntop = 1\r\n\r\n[a]\r\nb.c = 2\r\nlong = """\r\nfake = 1\r\n"""\r\nlist = [\r\n  1,\r\n]\r\n'
         "[a . d]\r\ne = { f = 1 }\r\n"
@@ -278,7 +278,7 @@ names = st.text("abcdefgh", min_size=1, max_size=4)
 
 
 @given(st.dictionaries(names, st.dictionaries(names, st.integers(), min_size=1, max_size=5), max_size=5), st.data())
-def test_each_key_is_found_on_the_line_it_was_written_to(tables: dict[str, dict[str, int]], data: st.DataObject):
+def test_each_key_is_found_on_the_line_it_was_written_to(tables: dict[str, dict[str, int]], data: st.DataObject) -> None:
     lines: list[str] = []
     expected: dict[tuple[str, ...], int] = {}
     for table, entries in tables.items():
@@ -294,14 +294,14 @@ def test_each_key_is_found_on_the_line_it_was_written_to(tables: dict[str, dict[
 # What the actors read
 
 
-def test_what_the_launcher_leaves_is_what_the_actors_read(tmp_path: Path):
+def test_what_the_launcher_leaves_is_what_the_actors_read(tmp_path: Path) -> None:
     settings = load(environ=HOME)
     (tmp_path / "config.json").write_bytes(dump_resolved(settings))
     assert load_resolved(tmp_path / "config.json") == settings
 
 
 @pytest.mark.parametrize("content", [None, b"", b"[]", b'{"mic": {"old": 1}}', b"\xff"])
-def test_what_is_no_resolved_configuration_is_one_error(tmp_path: Path, content: bytes | None):
+def test_what_is_no_resolved_configuration_is_one_error(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "config.json"
     if content is not None:
         path.write_bytes(content)
@@ -309,7 +309,7 @@ def test_what_is_no_resolved_configuration_is_one_error(tmp_path: Path, content:
         load_resolved(path)
 
 
-def test_a_preset_gives_both_limits_and_a_field_goes_before_it():
+def test_a_preset_gives_both_limits_and_a_field_goes_before_it() -> None:
     assert VadSettings(preset="tutorial").endpointing == PRESETS["tutorial"] == (2.0, 1.0)
     assert VadSettings(preset="long-form", minimum_speech_s=0.0).endpointing == (0.0, 2.0)
     assert VadSettings(preset="", minimum_speech_s=0.5, silence_limit_s=0.7).endpointing == (0.5, 0.7)

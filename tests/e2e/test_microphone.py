@@ -1,0 +1,41 @@
+"""The real ear: PortAudio on a PulseAudio whose microphone is spoken into, through the whole assistant."""
+
+from __future__ import annotations
+
+import soundfile
+
+from tests.e2e.assistant import SPEECH, Assistant, assistant, words
+from tests.fakes.virtual_microphone import VirtualMicrophone, microphone
+from tests.waiting import wait_until
+
+__all__ = ["microphone"]
+MICROPHONE = ("mic.source=device", "mic.device=pulse")
+
+
+def spoken(name: str) -> bytes:
+    return bytes(soundfile.read(SPEECH / name, dtype="int16")[0].tobytes())
+
+
+def test_what_is_spoken_into_the_microphone_is_answered(microphone: VirtualMicrophone) -> None:
+    with assistant(*MICROPHONE) as listening:
+        microphone.say(spoken("sum-rms.wav"))
+        wait_until(listening.remembered, interval_s=0.5)
+        (turn,) = listening.remembered()
+    assert (turn["stream"], turn["reply"]) == ("mic", "Two plus three is five.")
+    assert words(turn["transcript"]) == words("what is two plus three")
+
+
+def test_a_sound_server_that_dies_is_told_and_its_successor_is_heard_by_the_same_process(microphone: VirtualMicrophone) -> None:
+    with assistant(*MICROPHONE) as listening:
+        microphone.kill()
+        wait_until(lambda: "microphone" in _status_of_mic(listening), interval_s=0.5)
+        microphone.start()
+        wait_until(lambda: "there after" in _status_of_mic(listening), deadline_s=40, interval_s=0.5)
+        microphone.say(spoken("joke-slt.wav"))
+        wait_until(listening.remembered, interval_s=0.5)
+        assert words(listening.remembered()[0]["transcript"]) == words("tell me a joke please")
+        assert listening.status()["mic"]["restarts"] == 0
+
+
+def _status_of_mic(listening: Assistant) -> str:
+    return listening.run("status").stdout.partition("mic: ")[2]
