@@ -7,8 +7,8 @@ disk flush for each step.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import msgspec
 
 from bus.errors import SpoolError
 from bus.messages.jobs import Job
+from bus.sqlite import transaction
 
 SPOOL_VERSION = 1
 REMEMBERED_IDS = 20_000  # of finished jobs, so that a late repetition of a submission is not a new job
@@ -112,19 +113,9 @@ class Spool:
         """Empty the write-ahead log into the file, where what was deleted is overwritten: finished jobs hold what was said."""
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """All of the block or nothing. A block inside a block is part of the outer one."""
-        if self._db.in_transaction:
-            yield
-            return
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
+    def transaction(self) -> AbstractContextManager[None]:
+        """All of the block or nothing of it."""
+        return transaction(self._db)
 
     def close(self) -> None:
         self._db.close()

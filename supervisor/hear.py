@@ -114,9 +114,10 @@ class Hearing:
         self._until(lambda: not any(is_open(job.state) for job in self._jobs()))
         for record in remembered(self._addresses, since_ns, self._stream):
             self._finish(record)
+        kept = self._tell_unkept()
         if len(self._shown) == before:
             sys.stderr.write(f"{file}: no speech in it was long enough for a turn\n")
-        return True
+        return kept
 
     def close(self) -> None:
         self._notify.close()
@@ -186,6 +187,14 @@ class Hearing:
                 self._check_health()
                 self._health_due_s = time.monotonic() + HEALTH_INTERVAL_S
         self._receive()
+
+    def _tell_unkept(self) -> bool:
+        """Tell of turns that are over but could not be remembered; return whether there were none."""
+        unkept = [job for job in self._jobs() if not is_open(job.state) and job.turn not in self._shown]
+        for job in unkept:
+            self._shown.add(job.turn)
+            sys.stderr.write(f"error: the turn {job.turn} was given up at the stage {job.stage}: {job.reason}\n")
+        return not unkept
 
     def _receive(self) -> None:
         for message in self._subscriber.receive():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from bus.addresses import Addresses
 from bus.errors import EarshotError, SetupError
 from bus.messages.turn import Round, TurnRecord
 from bus.settings import MemorySettings
+from bus.sqlite import transaction
 
 APPLICATION_ID = 0x45617273  # "Ears": tells our files from other programs' SQLite files
 SCHEMA_VERSION = 1
@@ -83,7 +84,7 @@ class Store:
         number = "(SELECT coalesce(max(round) + 1, 0) FROM turns WHERE stream = ?2)" if is_round else "NULL"
         values = f"VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, {number}, ?10)"
         insert = f"INSERT INTO turns ({_RECORD}, round, tokens) {values} ON CONFLICT (turn) DO NOTHING"
-        with self._transaction():
+        with transaction(self._db):
             cursor = self._db.execute(insert, (*row, tokens))
             if cursor.rowcount and self._has_words:
                 words = "INSERT INTO words (rowid, transcript, reply) VALUES (?, ?, ?)"
@@ -153,7 +154,7 @@ class Store:
 
     def _forget(self, where: str, values: Sequence[Any]) -> int:
         """Delete, and leave no copy: pages are zeroed (secure_delete), the word index is made anew, the log is emptied."""
-        with self._transaction():
+        with transaction(self._db):
             count = self._db.execute(f"DELETE FROM turns WHERE {where}", values).rowcount  # noqa: S608 - the parts are ours
             if count and self._has_words:
                 self._db.execute("INSERT INTO words (words) VALUES ('rebuild')")
@@ -180,16 +181,6 @@ class Store:
         if "words" in tables and not can_index:
             raise SetupError(f"{self._path} has an index of words, but this Python's SQLite has no FTS5; use the Python that made it")
         return "words" in tables
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
 
 
 def _escape_like(word: str) -> str:

@@ -15,17 +15,19 @@ from typing import Final
 from bus.messages.actor import ActorState
 from bus.messages.audio import AudioGap
 from bus.messages.base import Message
+from bus.messages.jobs import JobMoved
 from bus.messages.reply import ReplyDelta, ReplyFinished, ReplyStarted, ReplyWaiting
 from bus.messages.speech import SpeechEnded, SpeechSkipped, TranscriptFinal
 from bus.messages.turn import TurnFinished, TurnRecord
 from bus.timings import TOTAL_TO_FIRST_TOKEN
 
-TOPICS: Final = ("actor.state", "audio.gap", "speech.", "transcript.", "reply.", "turn.")
+TOPICS: Final = ("actor.state", "audio.gap", "job.moved", "speech.", "transcript.", "reply.", "turn.")
 SILENT_NS: Final = 60 * 1_000_000_000
 """A turn of which nothing was heard for so long has lost its end, and gives way to others."""
 REMEMBERED_TURNS: Final = 1000
 INDENT: Final = "      "
 MIC: Final = "mic"
+REMEMBER: Final = "remember"
 _STYLES: Final = {"dim": "2", "user": "36", "ai": "32", "warning": "33"}
 
 
@@ -47,6 +49,12 @@ class _Turn:
     """Characters of `text` on the terminal."""
     complete: bool = False
     record: TurnRecord | None = None
+    unkept: str = ""
+    """Why the turn, which is over, could not be remembered."""
+
+    @property
+    def is_over(self) -> bool:
+        return self.record is not None or bool(self.unkept)
 
     def begin_attempt(self, attempt: int) -> None:
         self.attempt, self.text, self.pieces, self.complete = attempt, "", 0, False
@@ -85,7 +93,7 @@ class Conversation:
             yield from self._line(f"Skipped short segment ({body.speech_ms / 1000:.2f}s < {body.minimum_ms / 1000:.1f}s)", "dim")
         elif isinstance(body, AudioGap):
             yield from self._line(f"{body.samples / 16_000:.2f} s of sound were lost ({body.cause})", "warning")
-        elif envelope.turn and envelope.turn not in self._over:
+        elif envelope.turn and envelope.turn not in self._over and (not isinstance(body, JobMoved) or _is_unkept(body)):
             yield from self._turn_event(message)
 
     def _turn_event(self, message: Message) -> Iterator[str]:
@@ -105,6 +113,8 @@ class Conversation:
                 yield from self._reply(turn, body)
             case TurnFinished():
                 turn.record = body.record
+            case JobMoved():
+                turn.unkept = body.reason or "no reason was given"
         yield from self._play(now_ns)
 
     def _reply(self, turn: _Turn, body: ReplyStarted | ReplyDelta | ReplyFinished) -> Iterator[str]:
@@ -130,14 +140,14 @@ class Conversation:
         """Write what can be written now: one turn is on the stage, the oldest, until it is over."""
         while self._turns:
             turn = next(iter(self._turns.values()))
-            if turn.record is None and self._lost(turn, now_ns):
+            if not turn.is_over and self._lost(turn, now_ns):
                 del self._turns[turn.id]  # if it does go on, it comes back as the last
                 yield from self._close_line(" ...")
                 continue
             yield from self._show(turn)
-            if turn.record is None:
+            if not turn.is_over:
                 return
-            yield from self._finish(turn, turn.record)
+            yield from self._finish(turn)
         if self._status:
             yield from self._listening()
 
@@ -148,7 +158,7 @@ class Conversation:
     def _lost(self, turn: _Turn, now_ns: int) -> bool:
         """Turns of one stream end in order: when a later one has ended, the end of an earlier one got lost."""
         later = (other for other in self._turns.values() if other.stream == turn.stream and other is not turn)
-        return now_ns - turn.seen_ns > SILENT_NS or any(other.record is not None for other in later)
+        return now_ns - turn.seen_ns > SILENT_NS or any(other.is_over for other in later)
 
     def _show(self, turn: _Turn) -> Iterator[str]:
         if turn.record is not None:
@@ -170,12 +180,16 @@ class Conversation:
         if turn.complete:
             yield from self._close_line()
 
-    def _finish(self, turn: _Turn, record: TurnRecord) -> Iterator[str]:
+    def _finish(self, turn: _Turn) -> Iterator[str]:
         del self._turns[turn.id]
         self._over[turn.id] = None
         if len(self._over) > REMEMBERED_TURNS:
             self._over.popitem(last=False)
         yield from self._close_line()
+        record = turn.record
+        if record is None:
+            yield from self._line(f"{INDENT}this turn could not be remembered: {_clean(turn.unkept)}", "warning")
+            return
         if record.state == "failed" and record.detail:
             yield from self._line(f"{INDENT}{_clean(record.detail)}", "warning")
         wait = wait_line(record.timings_ms) if self._show_timings else ""
@@ -221,6 +235,11 @@ class Conversation:
 
     def _paint(self, text: str, style: str) -> str:
         return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self._colour else text
+
+
+def _is_unkept(moved: JobMoved) -> bool:
+    """Whether the last job of a turn was given up. The user has had the answer; no `turn.finished` will come."""
+    return moved.state == "parked" and f"/{REMEMBER}/" in moved.job_id
 
 
 def wait_line(timings_ms: Mapping[str, float]) -> str:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from bus.messages.actor import ActorState
 from bus.messages.audio import AudioGap
 from bus.messages.base import Body, Envelope, Message
+from bus.messages.jobs import JobMoved
 from bus.messages.reply import ReplyDelta, ReplyFinished, ReplyStarted, ReplyWaiting
 from bus.messages.speech import SpeechEnded, SpeechSkipped, TranscriptFinal
 from bus.messages.turn import TurnFinished, TurnRecord
@@ -150,6 +151,23 @@ def test_a_wait_for_the_model_and_a_failed_turn_are_told() -> None:
         "Waiting for the language model: nobody answers at http://localhost:8000/v1",
         "AI  : Sorry.",
         "      the server said 500",
+        "Listening...",
+    ]
+
+
+def test_a_turn_that_could_not_be_remembered_is_over_all_the_same() -> None:
+    def moved(state: str, stage: str) -> Message:
+        return event(JobMoved(job_id=f"t1/{stage}/0", state=state, reason="the disk is full"))
+
+    parked_before = [moved("submitted", "transcribe"), moved("parked", "answer"), moved("requeued", "remember")]
+    assert shown(*parked_before) == []
+    assert shown(*parked_before, heard("A"), *reply("B"), moved("parked", "remember"), over("C", "D", "t2")) == [
+        "User: A",
+        "AI  : B",
+        "      this turn could not be remembered: the disk is full",
+        "Listening...",
+        "User: C",
+        "AI  : D",
         "Listening...",
     ]
 
