@@ -43,7 +43,7 @@ def main() -> int:
                 failures += 1
     output = Console(highlight=False)
     output.print(table(results))
-    output.print(*map(meaning, results), sep="\n")
+    output.print(*(meaning(result) for result in results if result.meaning), sep="\n")
     if options.json:
         found = {"machine": about, "results": [asdict(result) for result in results]}
         options.json.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n")

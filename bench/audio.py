@@ -54,20 +54,20 @@ def measure() -> list[Result]:
     return [
         at_most(
             0,
-            name="frames lost, reader stopped for 10 s",
+            name="frames lost",
             value=wrong_frames(numbers, total_frames),
             unit="frames",
-            meaning=f"of {total_frames} published, {len(stopped_us)} of them while the reader was stopped; missing, twice or out of place",
+            meaning=f"of {total_frames} that were published, {len(stopped_us)} while the reader was stopped: missing, twice, misplaced",
         ),
         *(
             against(
                 percentile(running_us, percent),
-                name=f"publishing a frame, {label}",
+                name=f"publish frame p{percent}",
                 value=percentile(stopped_us, percent),
                 unit="µs",
-                meaning="with the reader stopped, beside the same source with the reader running; a frame is due each 30 ms",
+                meaning=meaning,
             )
-            for percent, label in ((50, "median"), (99, "99th percentile"))
+            for percent, meaning in ((50, "time in the source with the reader stopped, beside the same with the reader running"), (99, ""))
         ),
     ]
 

@@ -15,6 +15,7 @@ class Result:
     value: float
     unit: str
     meaning: str
+    """What was measured, for people; empty where the line before this one tells."""
     baseline: float | None = None
     """The same thing measured in the same run without the part of Earshot that is in question, in `unit`."""
     ratio: float | None = None

@@ -47,29 +47,29 @@ def measure() -> list[Result]:
     return [
         at_most(
             GOAL_MS,
-            name="pipeline, median",
+            name="pipeline p50",
             value=percentile(overheads_ms, 50),
             unit="ms",
             meaning=f"end of speech to first word in {len(waits)} turns, less the silence waited out and the work of the two models",
             parts={part: percentile([timings.get(part, 0.0) for timings in waits], 50) for part in OURS},
         ),
         Result(
-            name="pipeline, 99th percentile",
+            name="pipeline p99",
             value=percentile(overheads_ms, 99),
             unit="ms",
-            meaning="the same" + (": the slowest turn" if len(waits) < 100 else ""),
+            meaning="the slowest of these turns" if len(waits) < 100 else "",
         ),
         Result(
-            name="hearing, median",
+            name="hearing p50",
             value=percentile(decided_ms, 50),
             unit="ms",
             meaning=f"from the capture of the frame that completes {silence_ms} ms of silence until the end of speech is decided",
         ),
         Result(
-            name="rehearsal Whisper, median speed",
+            name="Whisper speed p50",
             value=percentile(factors, 50),
-            unit="× real time",
-            meaning=f"length of an utterance beside the time from audio to text, {len(factors)} utterances",
+            unit="×",
+            meaning=f"length of an utterance beside the time to decode it with the rehearsal model, {len(factors)} utterances",
         ),
     ]
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from collections.abc import Mapping
 
 
@@ -15,6 +16,8 @@ class Notifier:
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         self._socket: socket.socket | None = None
+        self._unsent: dict[str, str] = {}
+        self._lock = threading.Lock()  # the beat and the main loop both tell
         address = environ.get("NOTIFY_SOCKET", "")
         if address:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
@@ -22,16 +25,24 @@ class Notifier:
             self._address = "\0" + address[1:] if address.startswith("@") else address
 
     def tell(self, **values: str) -> bool:
-        """Send `KEY=VALUE` lines; return whether they were handed to the kernel. Never blocks, never raises."""
+        """Send `KEY=VALUE` lines; return whether they were handed to the kernel. Never blocks, never raises.
+
+        The parent's queue is short (net.unix.max_dgram_qlen, 10). What it does not take goes along with the next call, which
+        for an actor is the next beat: a lost beat is harmless, a lost READY=1 is not.
+        """
         if self._socket is None:
             return False
-        text = "\n".join(f"{key}={value.translate(_ONE_LINE)}" for key, value in values.items())
-        try:
-            self._socket.sendto(text.encode(), self._address)
-        except OSError:
-            # The parent is gone or its queue is full. It judges us by what arrives, so there is nobody else to tell.
-            return False
-        return True
+        with self._lock:
+            values = {**self._unsent, **values}
+            text = "\n".join(f"{key}={value.translate(_ONE_LINE)}" for key, value in values.items())
+            try:
+                self._socket.sendto(text.encode(), self._address)
+            except OSError:
+                # The queue is full, or the parent is gone and there is nobody else to tell.
+                self._unsent = {key: value for key, value in values.items() if key != "WATCHDOG"}
+                return False
+            self._unsent = {}
+            return True
 
 
 _ONE_LINE = str.maketrans("\n\r", "  ")

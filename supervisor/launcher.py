@@ -41,8 +41,9 @@ from supervisor.ward import Patience, Ward
 
 NAME: Final = "launcher"
 TRIM_INTERVAL_S = 60.0
-OWN_STOP_S = 0.5
-"""Later than planned by more than this, the launcher itself had been stopped, and does not blame the children for it."""
+OWN_DELAY_S = 0.05
+"""Later than planned by more than this, the launcher itself was stopped or had no processor, and does not blame the children for it:
+meanwhile their beats may have found its queue full."""
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _NOT_FOR_CHILDREN = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "EARSHOT_INCARNATION", "EARSHOT_CPUS")
 
@@ -105,7 +106,7 @@ class Launcher:
             self._step()
             while not self._crew.ended:
                 late_s = self._loop.turn(self._crew.deadline_s())
-                if late_s > OWN_STOP_S:
+                if late_s > OWN_DELAY_S:
                     self._crew.forgive(late_s)
                 self._step()
         failure = self._crew.failure
@@ -113,7 +114,7 @@ class Launcher:
         return Outcome(failure)
 
     def _step(self) -> None:
-        now_s = time.monotonic()
+        now_s = self._loop.polled_s  # and no later: of what a child did after that nothing is known yet
         self._crew.run_due(now_s)
         self._crew.advance(now_s)
         self._tell_ready()

@@ -26,6 +26,8 @@ class Loop:
         self._poller = zmq.Poller()
         self._callbacks: dict[Source, Callable[[], None]] = {}
         self._timers: dict[Callable[[], None], tuple[float, float]] = {}
+        self.polled_s = clock()
+        """When the last wait ended. What had been sent by then has been received."""
 
     def watch(self, source: Source, callback: Callable[[], None]) -> None:
         """Call back whenever `source` can be read."""
@@ -48,18 +50,18 @@ class Loop:
     def turn(self, until_s: float = math.inf) -> float:
         """Wait for the first thing to do, at most until `until_s` (monotonic), and do all there is.
 
-        Return by how much the wait was longer than planned, seconds: this process was stopped, or had no processor.
+        Return by how much longer than planned it took since the last wait, seconds: this process was stopped or had no
+        processor, or was busy.
         """
-        before_s = self._clock()
         due_s = min((due_s for due_s, _ in self._timers.values()), default=math.inf)
-        wait_s = min(max(0.0, min(due_s, until_s) - before_s), LONGEST_WAIT_S)
+        wait_s = min(max(0.0, min(due_s, until_s) - self._clock()), LONGEST_WAIT_S)
         ready = dict(self._poller.poll(math.ceil(wait_s * 1000)))
-        late_s = self._clock() - before_s - wait_s
+        before_s, self.polled_s = self.polled_s, self._clock()
         for source, callback in list(self._callbacks.items()):
             if source in ready and source in self._callbacks:  # an earlier one of this round may have ended the watch
                 callback()
         self._run_timers()
-        return max(0.0, late_s)
+        return max(0.0, self.polled_s - before_s - wait_s)
 
     def _run_timers(self) -> None:
         now_s = self._clock()

@@ -52,18 +52,16 @@ class Console:
         self._write(self._conversation.end())
 
     def _ask(self) -> None:
-        if self._probe.heard:
-            self._loop.cancel(self._ask)
-        else:
+        """Probe until the probe is heard, then say so until the launcher has room for it."""
+        if not self._probe.heard:
             self._probe.ask()
+        elif self._notifier.tell(READY="1") or "NOTIFY_SOCKET" not in os.environ:
+            self._loop.cancel(self._ask)
 
     def _receive(self) -> None:
         for message in self._subscriber.receive():
-            was_heard = self._probe.heard
             if not self._probe.hear(message):
                 self._write(self._conversation.render(message))
-            elif self._probe.heard and not was_heard:
-                self._notifier.tell(READY="1")
 
     def _write(self, text: str) -> None:
         if text:

@@ -28,7 +28,9 @@ def begin() -> int:
 
 
 def ready() -> None:
-    notifier.tell(READY="1", WATCHDOG="1", X_EARSHOT_PHASE="idle")
+    """Say so until the launcher's queue has room for it: ten datagrams is all that Linux gives it by default."""
+    while not notifier.tell(READY="1", WATCHDOG="1", X_EARSHOT_PHASE="idle"):
+        time.sleep(0.01)
 
 
 def live() -> None:

@@ -39,6 +39,7 @@ class Instance:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.chaos.launch", json.dumps(children), json.dumps({**QUICK, **patience})],
             env={**os.environ, **self.addresses.environ},
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -227,6 +228,18 @@ def test_a_flood_of_notices_leaves_the_launcher_responsive(instance: Instance) -
     instance.wait_for("good", state="ready")
     process.send_signal(signal.SIGTERM)
     assert instance.end() == (0, "")
+
+
+def test_a_terminal_that_is_held_holds_only_the_one_who_writes_to_it(instance: Instance) -> None:
+    process = instance.launch(child("console", "wait_for_the_terminal", terminal=True, watchdog_s=None), child("good", "behave"))
+    instance.wait_for("console", state="ready")
+    ask(instance.addresses, ControlRestart(actor="good"), ControlDone)
+    instance.wait_for("good", state="ready", restarts=1)
+    begin_s = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    process.wait(timeout=30)  # without reading what the console wrote: that would set it free
+    assert time.monotonic() - begin_s < STOP_TARGET_S
+    assert process.returncode == 0
 
 
 def test_only_the_child_itself_can_say_that_it_is_ready(instance: Instance) -> None:

@@ -104,6 +104,18 @@ def test_a_value_cannot_smuggle_in_another_line(parent: Parent) -> None:
     assert parent.hear() == "STATUS=one READY=1"
 
 
+def test_what_a_full_queue_does_not_take_goes_along_with_the_next_word(parent: Parent) -> None:
+    sent = 0
+    while parent.notifier.tell(WATCHDOG="1"):
+        sent += 1
+    assert not parent.notifier.tell(READY="1", WATCHDOG="1")
+    assert not parent.notifier.tell(STATUS="well")
+    for _ in range(sent):
+        assert parent.hear() == "WATCHDOG=1"
+    assert parent.notifier.tell(WATCHDOG="1")
+    assert parent.hear() == "READY=1\nSTATUS=well\nWATCHDOG=1"
+
+
 def test_an_abstract_socket_is_understood() -> None:
     name = f"earshot-test-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
