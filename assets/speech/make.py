@@ -45,11 +45,11 @@ CONVERSATION = (
     Utterance(KAL, "yes", expected="too-short", gap_s=1.8),
     Utterance(AWB, "please turn on ... the kitchen light", gap_s=2.2, pause_s=0.45),
     Utterance(KAL, "what is the weather in london today", gap_s=2.2),
-    Utterance(ESPEAK, "send a message to peter", gap_s=2.1),
-    Utterance(SLT, "do you know my name", gap_s=2.2),
-    Utterance(RMS, "what is the time", gap_s=2.2),
-    Utterance(AWB, "is my package coming", gap_s=2.2),
-    Utterance(SLT, "thank you for your help"),
+    Utterance(ESPEAK, "remind me to call peter tomorrow", gap_s=2.2),
+    Utterance(SLT, "what is my name", gap_s=2.2),
+    Utterance(RMS, "what day is it today", gap_s=2.2),
+    Utterance(AWB, "when is my package coming", gap_s=2.2),
+    Utterance(SLT, "thank you and goodbye"),
 )
 
 SENTENCES: dict[str, tuple[Utterance, float]] = {  # file name: what is said, and the noise in dB below the speech
