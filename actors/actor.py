@@ -259,7 +259,10 @@ def _settings(arguments: list[str]) -> Settings:
         section, dot, key = text.partition("=")[0].partition(".")
         if flag != "--set" or not dot or section not in tables:
             raise SetupError(f"cannot use the argument {flag} {text}; write --set SECTION.KEY=JSON")
-        tables[section][key] = msgspec.json.decode(text.partition("=")[2])
+        try:
+            tables[section][key] = msgspec.json.decode(text.partition("=")[2])
+        except (msgspec.DecodeError, UnicodeError) as error:
+            raise SetupError(f"cannot use the value of {section}.{key}: {error}") from None
     try:
         return msgspec.convert(tables, Settings)
     except msgspec.ValidationError as error:

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from bus.notify import Notifier
 
@@ -71,9 +71,10 @@ class Beat(threading.Thread):
                 dumped = False
             elif not dumped:
                 dumped = True
-                sys.stderr.write(f"phase {self._phases.name!r} overstayed its deadline; stacks of all threads:\n")
-                sys.stderr.flush()
-                faulthandler.dump_traceback(all_threads=True)
+                with suppress(OSError):  # a full disk
+                    sys.stderr.write(f"phase {self._phases.name!r} overstayed its deadline; stacks of all threads:\n")
+                    sys.stderr.flush()
+                    faulthandler.dump_traceback(all_threads=True)
 
     def end(self) -> None:
         self._ended.set()

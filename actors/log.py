@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from typing import Any
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -44,7 +45,8 @@ class Log:
             return
         if self._made is None:
             self._made = _make(self._style).bind(**self._bound)
-        getattr(self._made, method)(event, **values)
+        with suppress(OSError):  # a full disk must not end an actor that only wanted to tell of it
+            getattr(self._made, method)(event, **values)
 
 
 def _make(style: str) -> Any:

@@ -62,6 +62,7 @@ class DispatcherActor:
             deadlines_s={"transcribe": 30.0, "answer": settings.llm.total_timeout_s + ANSWER_MARGIN_S},
             on_moved=self._on_moved,
             on_trouble=self._on_trouble,
+            on_bad=lambda error: runtime.log.warning("bad message dropped", error=str(error)),
         )
         self._timer: Timer | None = None
         runtime.subscribe(ActorExited.topic, self._on_exited)
@@ -94,5 +95,8 @@ class DispatcherActor:
         self._runtime.publish(moved, turn=job.turn, stream=job.stream)
 
     def _on_trouble(self, line: str) -> None:
-        self._runtime.log.error(line)
-        self._runtime.trouble(line)
+        if line:
+            self._runtime.trouble(line)
+            self._runtime.log.error(line)
+        else:
+            self._runtime.status("the spool can be written again")

@@ -43,6 +43,7 @@ RECLAIM_S = 1.0
 """After a restart a job that was leased waits this long for its worker to say that it still has it."""
 MAX_OPEN_JOBS = 2_000
 RETRY_DELAY_S = 0.2
+TROUBLE_RETRY_S = 0.5
 TIDY_AFTER_S = 2.0
 """Once nothing has been open for so long, what the finished jobs said is wiped from the spool's log."""
 
@@ -62,8 +63,10 @@ class Dispatcher:
         deadlines_s: Mapping[str, float],
         on_moved: Callable[[Job, JobMoved], None],
         on_trouble: Callable[[str], None],
+        on_bad: Callable[[WireError], None],
     ) -> None:
-        """`deadlines_s` gives the length of a lease by stage; `on_trouble` gets a line for the log."""
+        """`deadlines_s` gives the length of a lease by stage. `on_trouble` gets a line for the user when the spool cannot be
+        written, and an empty one when it can again; `on_bad` gets the first bad message of each kind."""
         self.errors = Errors()
         self._spool = spool
         self._stamp = stamp
@@ -71,6 +74,7 @@ class Dispatcher:
         self._deadlines_s = deadlines_s
         self._on_moved = on_moved
         self._on_trouble = on_trouble
+        self._on_bad = on_bad
         self._in_trouble = False
         self._tidy_at_ns: int | None = None
         self._board = Board(max_attempts)
@@ -91,7 +95,7 @@ class Dispatcher:
                 self._handle(peer, decode(frames))
             except WireError as error:
                 if self.errors.count(error):
-                    self._on_trouble(f"bad message dropped: {error}")
+                    self._on_bad(error)
         self._give_out()
 
     def tick(self) -> None:
@@ -107,6 +111,8 @@ class Dispatcher:
     def wait_s(self) -> float | None:
         """Seconds until `tick` has something to do; None for never."""
         now_ns = self._clock.monotonic_ns()
+        if self._in_trouble:
+            return TROUBLE_RETRY_S
         due_ns = min(filter(None, (self._board.next_change_ns(now_ns), self._tidy_at_ns)), default=None)
         return None if due_ns is None else max(0.0, (due_ns - now_ns) / 1e9)
 
@@ -134,9 +140,9 @@ class Dispatcher:
                 self._done(peer, key, done)
             case JobFailed() as failed:
                 self._failed(peer, key, failed)
-            case JobExtend(job_id=job_id, deadline_ms=deadline_ms):
+            case JobExtend(lease=lease, job_id=job_id, deadline_ms=deadline_ms):
                 entry = self._board.entries.get(job_id)
-                if entry is not None and entry.worker == key:
+                if entry is not None and entry.worker == key and entry.lease == lease:
                     entry.deadline_ns = self._clock.monotonic_ns() + deadline_ms * 1_000_000
             case JobsQuery(stream=stream):
                 self._send(
@@ -148,16 +154,16 @@ class Dispatcher:
     def _submit(self, peer: bytes, job: Job, payload: bytes | None) -> None:
         try:
             duplicate = self._spool.knows(job.id)
-            if not duplicate and len(self._board.entries) >= MAX_OPEN_JOBS:
+            if not duplicate and sum(not entry.parked for entry in self._board.entries.values()) >= MAX_OPEN_JOBS:
                 self._send(peer, JobRefused(job_id=job.id, reason=f"{MAX_OPEN_JOBS} jobs are open already"))
                 return
             if not duplicate:
                 self._add(job, None, payload)
+                self._written()
         except sqlite3.Error as error:
             self._tell_trouble(error)
             self._send(peer, JobRefused(job_id=job.id, reason=f"the spool cannot be written: {error}"))
             return
-        self._in_trouble = False
         self._send(peer, JobAccepted(job_id=job.id, duplicate=duplicate))
 
     def _hello(self, key: str, queue: str, job_id: str) -> None:
@@ -174,6 +180,7 @@ class Dispatcher:
         if entry is not None and accepted:
             with self._trouble_is_told() as trouble:
                 fresh = self._commit(entry, done.follow_ups)
+                self._written()
             if trouble.happened:
                 return  # not acknowledged, so it comes again
             self._board.remove(done.job_id)
@@ -193,7 +200,8 @@ class Dispatcher:
 
     def _failed(self, peer: bytes, key: str, failed: JobFailed) -> None:
         entry = self._board.entries.get(failed.job_id)
-        accepted = entry is not None and entry.worker == key
+        # A repetition of an old word must not end the attempt that came after it.
+        accepted = entry is not None and entry.worker == key and entry.lease == failed.lease
         if entry is not None and accepted:
             with self._trouble_is_told() as trouble:
                 self._take_back(entry, failed.reason, park=not failed.retry, delay_s=max(failed.delay_ms / 1000, RETRY_DELAY_S))
@@ -238,14 +246,15 @@ class Dispatcher:
                 self._board.add(Entry(notice_job, number, entry.turn_order))
         else:
             state = "requeued"
-            self._spool.put_back(entry.job.id, reason)
             self._board.put_back(entry, reason, self._clock.monotonic_ns() + round(delay_s * 1e9))
+            self._spool.put_back(entry.job.id, reason)  # last: the board is right even when the disk is full
         self._on_moved(entry.job, JobMoved(job_id=entry.job.id, state=state, attempt=attempt, worker=worker, reason=reason))
 
     def _give_out(self) -> None:
         with self._trouble_is_told():
             for worker, entry in self._board.assignments(self._clock.monotonic_ns()):
                 self._lease(worker, entry)
+                self._written()
 
     def _lease(self, worker: Worker, entry: Entry) -> None:
         payload = self._spool.payload(entry.job.id) if isinstance(entry.job.work, Transcribe) else None
@@ -271,6 +280,11 @@ class Dispatcher:
 
     def _trouble_is_told(self) -> _Trouble:
         return _Trouble(self._tell_trouble)
+
+    def _written(self) -> None:
+        if self._in_trouble:
+            self._in_trouble = False
+            self._on_trouble("")
 
     def _tell_trouble(self, error: sqlite3.Error) -> None:
         if not self._in_trouble:

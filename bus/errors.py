@@ -27,5 +27,5 @@ class NoInstance(EarshotError):
     """No assistant is running in this runtime directory, or it does not answer."""
 
 
-class SpoolError(EarshotError):
-    """The spool file cannot be used."""
+class SpoolError(SetupError):
+    """The spool file is damaged, or another program's."""

@@ -162,7 +162,7 @@ class JobClient:
 
     def extend_lease(self, lease: Lease, deadline_ms: int) -> None:
         """Ask for more time; called by the lease."""
-        self._send(_Unsent(JobExtend(job_id=lease.job.id, deadline_ms=deadline_ms)))
+        self._send(_Unsent(JobExtend(lease=lease.id, job_id=lease.job.id, deadline_ms=deadline_ms)))
 
     def close(self) -> None:
         """Say goodbye, so that a lease that is held ends now and not at its deadline."""

@@ -7,18 +7,19 @@ disk flush for each step.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from bus.errors import SpoolError
+from bus.errors import EarshotError, SpoolError
 from bus.messages.jobs import Job
 from bus.sqlite import transaction
 
 SPOOL_VERSION = 1
+WAL_PAGES = 256  # 1 MiB: an utterance is up to that large, and the log should not grow to many of them
 REMEMBERED_IDS = 20_000  # of finished jobs, so that a late repetition of a submission is not a new job
 
 _SCHEMA = f"""
@@ -56,14 +57,16 @@ class Spool:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA secure_delete=ON")  # a finished job holds what was said
             self._db.execute(f"PRAGMA synchronous={synchronous}")
+            self._db.execute(f"PRAGMA wal_autocheckpoint={WAL_PAGES}")
             self._check_version()
         except sqlite3.Error as error:
             raise self._error(error) from None
 
     def load(self) -> list[Stored]:
         """All open and parked jobs, oldest first. Raise SpoolError when one cannot be read."""
-        rows = self._db.execute("SELECT job, number, turn_order, attempts, leased, parked, reason FROM jobs ORDER BY number")
+        query = "SELECT job, number, turn_order, attempts, leased, parked, reason FROM jobs ORDER BY number"
         try:
+            rows = self._db.execute(query).fetchall()
             return [
                 Stored(msgspec.msgpack.decode(job, type=Job), number, turn_order, attempts, bool(leased), bool(parked), reason)
                 for job, number, turn_order, attempts, leased, parked, reason in rows
@@ -130,5 +133,24 @@ class Spool:
                 f"{self._path} is not a spool of this version (found {version}, want {SPOOL_VERSION}); move it away and start again"
             )
 
-    def _error(self, error: Exception) -> SpoolError:
+    def _error(self, error: Exception) -> EarshotError:
+        if isinstance(error, sqlite3.OperationalError):  # a full disk, a lock: may pass
+            return EarshotError(f"cannot use the spool {self._path}: {error}; see to the state directory and its disk")
         return SpoolError(f"cannot use the spool {self._path}: {error}; if the file is damaged, move it away and start again")
+
+
+def forget_parked(path: Path, turns: Collection[str] | None) -> int:
+    """Wipe the given-up jobs of these turns (None: all) and what was said in them; return how many there were.
+
+    For the user's own `forget`, beside a running dispatcher or without one. Raise sqlite3.Error when the file cannot be used.
+    """
+    if not path.exists():
+        return 0
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("PRAGMA secure_delete=ON")
+        parked = [row[0] for row in db.execute("SELECT job_id FROM jobs WHERE parked")]
+        unwanted = [job_id for job_id in parked if turns is None or job_id.split("/")[0] in turns]
+        with transaction(db):
+            db.executemany("DELETE FROM jobs WHERE job_id = ?", [(job_id,) for job_id in unwanted])
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return len(unwanted)

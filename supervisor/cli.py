@@ -5,6 +5,7 @@ What a command needs is imported when it runs: `supervisor start` is to be quick
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -223,6 +224,10 @@ def _instance(config: Sequence[Path], sets: Sequence[str]) -> Addresses:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command. An error of the user's is one line for each fault, exit status 1, or 2 for a wrong command line."""
+    os.umask(0o077)  # logs, locks and ports are for this user alone
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a character shows a question mark
     try:
         sys.exit(cli.main(arguments, prog_name="supervisor", standalone_mode=False))
     except click.UsageError as error:

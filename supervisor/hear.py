@@ -31,6 +31,7 @@ from bus.limits import SCHEMA_VERSION, STREAM_NAME_MAX
 from bus.messages.base import Envelope, Message
 from bus.messages.control import ActorInfo
 from bus.messages.jobs import JobInfo
+from bus.messages.reply import ReplyWaiting
 from bus.messages.turn import TurnFinished, TurnRecord
 from supervisor.children import CONSOLE, MIC
 from supervisor.client import status
@@ -59,6 +60,9 @@ def hear_files(addresses: Addresses, files: Sequence[Path], *, pace: str, stream
     Raises NoInstance when no assistant is running, or it stops meanwhile; EarshotError when a part of it has failed.
     """
     require_running(addresses)
+    for file in files:
+        if not str(file).isprintable():
+            raise EarshotError(f"the name of {str(file)!a} cannot be used: give the file a name in UTF-8 without control characters")
     name, claim = claim_stream(addresses, stream)
     with zmq.Context() as context:
         session = Hearing(context, addresses, name, as_json=as_json)
@@ -202,7 +206,10 @@ class Hearing:
                 continue
             if isinstance(message.body, TurnFinished):
                 self._finish(message.body.record)
-            elif not self._as_json:
+            elif self._as_json:
+                if isinstance(message.body, ReplyWaiting):
+                    sys.stderr.write(f"waiting for the language model: {message.body.reason}\n")
+            else:
                 self._write(self._conversation.render(message))
 
     def _finish(self, record: TurnRecord) -> None:

@@ -159,7 +159,7 @@ def _read(path: Path, problems: list[Problem], above: tuple[Path, ...] = ()) -> 
 
 def _parse(path: Path) -> Layer | Problem:
     try:
-        text = path.read_bytes().decode()
+        text = path.read_bytes().decode("utf-8-sig")  # editors on other systems begin a file with a mark
         return Layer(str(path), path.parent.absolute(), tomllib.loads(text), text)
     except OSError as error:
         return Problem(str(path), None, "", f"cannot be read: {error.strerror}")

@@ -80,6 +80,8 @@ def detach(settings: Settings, options: Sequence[str]) -> int:
     `options` are the --config and --set options that gave these settings. Raises EarshotError with the reason when it
     does not become ready. The launcher tells us over the same protocol by which actors tell the launcher.
     """
+    if settings.mic.source == "stdin":
+        raise EarshotError('mic.source = "stdin" needs a foreground start: in the background there is no standard input to listen to')
     addresses = addresses_of(settings)
     addresses.prepare()
     if is_running(addresses):

@@ -155,10 +155,13 @@ class Ward:
         self.process = None
         self.last_exit = exit_text(returncode)
         self._due.clear()
-        if self.state in (State.STARTING, State.READY):  # a stop was asked for, and for a kill the reason stands
+        event = exit_event(returncode, self.child.policy)
+        if (
+            self.state in (State.STARTING, State.READY) and event is not Event.DONE
+        ):  # a stop was asked for, and for a kill the reason stands
             self.reason = self._told or f"{self.name} ended with {self.last_exit}; see `supervisor logs {self.name}`"
         self.phase = self.status = self.trouble = ""
-        self.handle(exit_event(returncode, self.child.policy), now_s)
+        self.handle(event, now_s)
 
     def run_due(self, now_s: float) -> None:
         """Do what is due by now."""

@@ -20,6 +20,7 @@ from bus.addresses import Addresses
 from bus.errors import EarshotError
 from bus.messages.turn import TurnRecord
 from bus.settings import Settings, load_resolved
+from bus.spool import forget_parked
 from bus.timings import TOTAL
 
 NS_PER_S = 1_000_000_000
@@ -92,6 +93,7 @@ def forget(turn: str | None, stream: str | None, before: int | None, everything:
     with _store() as store:
         if everything and not yes:
             _confirm("Forget everything that was said?")
+        known = {record.turn for record in store.export("", 0)}
         if turn is not None:
             count = store.forget_turn(turn)
         elif stream is not None:
@@ -100,6 +102,9 @@ def forget(turn: str | None, stream: str | None, before: int | None, everything:
             count = store.forget_before(before)
         else:
             count = store.forget_all()
+        # The sound of a turn that was given up is still among the parked jobs.
+        forgotten = known - {record.turn for record in store.export("", 0)}
+        forget_parked(Addresses.resolve().spool, None if everything else forgotten)
     click.echo(f"Forgot {count} turn{'' if count == 1 else 's'}.")
 
 

@@ -213,9 +213,9 @@ def load_sounddevice() -> Any:
     try:
         import sounddevice
     except ImportError as error:
-        raise SourceError(f"mic: sounddevice does not load ({error}); install it, or use a file or stdin as the source") from error
+        raise SourceError(f"sounddevice does not load ({error}); install it, or use a file or stdin as the source") from error
     except OSError as error:
-        raise SourceError("mic: PortAudio is missing; install it (Debian, Ubuntu: apt install libportaudio2)") from error
+        raise SourceError("PortAudio is missing; install it (Debian, Ubuntu: apt install libportaudio2)") from error
     return sounddevice
 
 

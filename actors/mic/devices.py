@@ -28,7 +28,7 @@ def find_device(wanted: int | str | None, devices: Sequence[Mapping[str, Any]], 
     """
     inputs = {index: str(device["name"]) for index, device in enumerate(devices) if device["max_input_channels"] > 0}
     if not inputs:
-        raise SourceError("mic: there is no microphone; connect one")
+        raise SourceError("there is no microphone; connect one")
     if wanted in (None, ""):
         return default if default in inputs else next(iter(inputs))
     if isinstance(wanted, int) or wanted.isdecimal():
@@ -40,7 +40,7 @@ def find_device(wanted: int | str | None, devices: Sequence[Mapping[str, Any]], 
                 if test(name.casefold(), wanted.casefold()):
                     return index
     there_are = ", ".join(f"{index} {name!r}" for index, name in inputs.items())
-    raise SourceError(f"mic.device: there is no microphone {wanted!r}; connect it, or choose one of: {there_are}")
+    raise SourceError(f"there is no microphone {wanted!r}; connect it, or set mic.device to one of: {there_are}")
 
 
 def default_device(sd: Any) -> int | None:

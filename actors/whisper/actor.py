@@ -48,8 +48,13 @@ class Whisper:
         work = lease.job.work
         assert isinstance(work, Transcribe), f"a {lease.job.stage} job in the queue {Transcribe.queue}"
         start_ns = self._runtime.clock.monotonic_ns()
-        with self._runtime.phases.during("transcribing", lease.deadline_ms / 1000):
-            segments, judgement = self._transcribe(lease.payload or b"", work.speech_ms)
+        try:
+            with self._runtime.phases.during("transcribing", lease.deadline_ms / 1000):
+                segments, judgement = self._transcribe(lease.payload or b"", work.speech_ms)
+        except (RuntimeError, ValueError) as error:  # what CTranslate2 raises; one utterance must not take the worker with it
+            self._runtime.log.exception("an utterance cannot be decoded", turn=lease.job.turn)
+            lease.failed(f"Whisper cannot decode this utterance: {error}", retry=True)
+            return
         end_ns = self._runtime.clock.monotonic_ns()
         self._runtime.publish(
             TranscriptFinal(

@@ -178,6 +178,7 @@ class JobExtend(Body, frozen=True, kw_only=True):
     """The worker is still at it, or waits for something: a new deadline."""
 
     topic: ClassVar[str] = "job.extend"
+    lease: str
     job_id: str
     deadline_ms: int
     """From now."""

@@ -5,6 +5,7 @@ A process of its own: a terminal that is held (Ctrl+S) blocks who writes to it, 
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -73,6 +74,8 @@ def main(arguments: list[str]) -> int:
     """Show the conversation; return 0 also when the terminal goes away."""
     die_with_parent()
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # of a process group of its own, it may write all the same
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     conversation = Conversation(show_timings="--no-timings" not in arguments, colour=colour)
     try:

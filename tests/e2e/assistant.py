@@ -138,6 +138,11 @@ def lines(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
+def everything_in(directory: Path) -> bytes:
+    """What stands in any file below, in lower case."""
+    return b"".join(path.read_bytes() for path in directory.rglob("*") if path.is_file()).lower()
+
+
 @contextmanager
 def assistant(*options: str) -> Iterator[Assistant]:
     """An assistant with these `--set` options that is stopped at the end."""

@@ -14,13 +14,15 @@ from pathlib import Path
 import pytest
 
 from actors.rehearsal_llm.server import RehearsalServer
-from tests.e2e.assistant import ROOT, SPEECH, SUPERVISOR, Assistant, assistant, lines, words
+from tests.e2e.assistant import ROOT, SPEECH, SUPERVISOR, Assistant, assistant, everything_in, lines, words
+from tests.waiting import wait_until
 
 
-def start(directory: Path, *options: str, config: str = "config/rehearsal.toml") -> subprocess.CompletedProcess[str]:
-    """Try to start, in the foreground; return how it ended."""
+def start(directory: Path, *options: str, config: str = "config/rehearsal.toml", detach: bool = False) -> subprocess.CompletedProcess[str]:
+    """Try to start; return how it ended."""
     environ = {**os.environ, "EARSHOT_RUNTIME_DIR": f"{directory}/run", "EARSHOT_STATE_DIR": f"{directory}/state"}
     command = [*SUPERVISOR, "start", "--config", config, *(part for option in options for part in ("--set", option))]
+    command += ["--detach"] * detach
     return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -93,6 +95,28 @@ def test_a_wrong_model_name_is_answered_with_those_that_are_served() -> None:
         assert turn["state"] == "failed"
         (record,) = wrong.remembered()
         assert "rehearsal" in record["detail"]
+
+
+def test_what_was_given_up_is_forgotten_too() -> None:
+    with assistant("llm.model=rehersal") as wrong:
+        wrong.hear(SPEECH / "sum-rms.wav")
+        assert b"two plus three" in everything_in(wrong.addresses.state_dir)
+        wrong.run("memory", "forget", "--all", "--yes")
+        wait_until(lambda: b"two plus three" not in everything_in(wrong.addresses.state_dir))
+
+
+def test_json_lines_stay_clean_and_the_wait_for_the_server_is_told_beside_them() -> None:
+    with assistant("llm.url=http://127.0.0.1:9/v1", "llm.model=rehearsal") as waiting:
+        process = waiting.popen("hear", "--json", str(SPEECH / "sum-rms.wav"))
+        assert process.stderr is not None
+        assert "waiting for the language model: " in process.stderr.readline()
+        process.kill()
+        process.communicate()
+
+
+def test_standard_input_as_the_source_needs_a_foreground_start(tmp_path: Path) -> None:
+    done = start(tmp_path, "mic.source=stdin", detach=True)
+    assert "needs a foreground start" in last_line(done)
 
 
 def test_a_directory_without_a_model_ends_the_start_with_one_line(tmp_path: Path) -> None:

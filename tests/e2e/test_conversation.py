@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from bus.messages.reply import ReplyDelta
-from tests.e2e.assistant import CONVERSATION, SENTENCES, SPEECH, Assistant, assistant, lines, words
+from tests.e2e.assistant import CONVERSATION, SENTENCES, SPEECH, Assistant, assistant, everything_in, lines, words
 from tests.waiting import wait_until
 
 
@@ -67,11 +67,7 @@ def test_every_turn_is_in_the_memory_once_and_can_be_forgotten() -> None:
         assert "joke" in fresh.run("memory", "search", "joke").stdout
         fresh.run("memory", "forget", "--all", "--yes")
         assert fresh.remembered() == []
-        wait_until(lambda: b"two plus three" not in _everything_in(fresh.addresses.state_dir))  # the spool wipes itself when it is idle
-
-
-def _everything_in(directory: Path) -> bytes:
-    return b"".join(path.read_bytes() for path in directory.rglob("*") if path.is_file()).lower()
+        wait_until(lambda: b"two plus three" not in everything_in(fresh.addresses.state_dir))  # the spool wipes itself when it is idle
 
 
 def test_what_was_said_is_not_in_the_logs(running: Assistant) -> None:

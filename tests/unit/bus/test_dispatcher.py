@@ -15,7 +15,7 @@ from bus.clock import ManualClock
 from bus.codec import Stamp
 from bus.dispatcher import Dispatcher
 from bus.jobs import JobClient, Lease, query_jobs
-from bus.messages.jobs import Answer, Heard, Job, JobInfo, JobMoved, Recall, Transcribe
+from bus.messages.jobs import Answer, Heard, Job, JobFailed, JobInfo, JobMoved, Recall, Transcribe
 from bus.spool import Spool
 from tests.waiting import pump_until
 
@@ -53,6 +53,7 @@ class Plane:
             deadlines_s={"transcribe": 10.0},
             on_moved=self._on_moved,
             on_trouble=self.troubles.append,
+            on_bad=lambda error: None,
         )
 
     def _on_moved(self, job: Job, moved: JobMoved) -> None:
@@ -245,7 +246,60 @@ def test_a_disk_that_cannot_be_written_loses_nothing_and_is_told_once(plane: Pla
     vad.resend()
     plane.until(lambda: not vad.outstanding)
     assert [stored.job for stored in plane.spool.load()] == [speech()]
-    assert len(plane.troubles) == 1
+    assert plane.troubles[1:] == [""]
+
+
+def test_a_failure_is_told_once_and_what_is_told_again_does_not_end_the_next_attempt(plane: Plane) -> None:
+    client, leases = plane.worker("whisper-1", "stt")
+    plane.client("vad").submit(speech())
+    plane.until(lambda: leases)
+    leases[0].failed("no luck", retry=True)
+    client.resend()
+    plane.until(lambda: not client.outstanding)
+    plane.clock.advance_s(1)
+    plane.dispatcher.tick()
+    plane.until(lambda: len(leases) == 2)
+    client.end_lease(leases[0], JobFailed(lease=leases[0].id, job_id=speech().id, reason="again", retry=False))
+    plane.until(lambda: not client.outstanding)
+    (info,) = _query(plane)
+    assert (info.state, info.attempts) == ("leased", 2)
+
+
+def test_a_lease_that_could_not_be_written_is_given_when_the_disk_has_room_again(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
+    vad = plane.client("vad")
+    vad.submit(speech())
+    plane.until(lambda: not vad.outstanding)
+    real = plane.spool.lease
+
+    def full(_job_id: str) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(plane.spool, "lease", full)
+    _, leases = plane.worker("whisper-1", "stt")
+    plane.until(lambda: plane.troubles)
+    wait_s = plane.dispatcher.wait_s()
+    assert wait_s is not None
+    assert 0 < wait_s <= 1
+    monkeypatch.setattr(plane.spool, "lease", real)
+    plane.dispatcher.tick()
+    plane.until(lambda: leases)
+    assert plane.troubles[-1] == ""
+
+
+def test_a_dead_workers_job_goes_on_although_the_disk_is_full(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, leases = plane.worker("whisper-1", "stt")
+    plane.client("vad").submit(speech())
+    plane.until(lambda: leases)
+
+    def full(*_arguments: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(plane.spool, "put_back", full)
+        plane.dispatcher.worker_exited("whisper-1", "1")
+    _, again = plane.worker("whisper-2", "stt")
+    plane.until(lambda: again)
+    assert again[0].job == speech()
 
 
 def _query(plane: Plane) -> list[JobInfo]:

@@ -148,7 +148,7 @@ def test_an_unplugged_device_is_looked_for_each_second_and_told_of_once(start: S
     run(source, clock, 5.0)
     first, second = source.take_notes()
     assert "stopped sending" in first
-    assert second == "mic: there is no microphone; connect one"
+    assert second == "there is no microphone; connect one"
     assert source.trouble == second
     assert 4 <= portaudio.starts - 1 <= 5
     portaudio.plugged = [device("other"), device("mic")]
@@ -159,7 +159,7 @@ def test_an_unplugged_device_is_looked_for_each_second_and_told_of_once(start: S
 
 def test_a_microphone_that_is_missing_at_the_start_is_waited_for(start: Start) -> None:
     source, portaudio, clock = start()
-    assert source.take_notes() == ["mic: there is no microphone; connect one"]
+    assert source.take_notes() == ["there is no microphone; connect one"]
     portaudio.plugged = [device("mic")]
     run(source, clock, 1.25)
     deliver(portaudio, clock, 7)

@@ -40,7 +40,7 @@ def test_without_a_default_the_first_input_is_taken() -> None:
 
 @pytest.mark.parametrize("wanted", ["rode", 0, 9, "9"])
 def test_a_device_that_is_not_there_is_refused_with_those_that_are(wanted: int | str) -> None:
-    with pytest.raises(SourceError, match=r"choose one of: 1 'USB Audio: Jabra Speak \(hw:1,0\)', 2 .*, 4 'default'"):
+    with pytest.raises(SourceError, match=r"set mic.device to one of: 1 'USB Audio: Jabra Speak \(hw:1,0\)', 2 .*, 4 'default'"):
         find_device(wanted, DEVICES, default=4)
 
 
