@@ -40,7 +40,8 @@ from bus.messages.jobs import (
 from bus.spool import Spool
 
 RECLAIM_S = 1.0
-"""After a restart a job that was leased waits this long for its worker to say that it still has it."""
+"""After a restart a job that was leased waits this long for its worker to say that it still has it, or to bring the result. A
+transcription waits for the whole of its lease: its worker hears nothing until it is through."""
 MAX_OPEN_JOBS = 2_000
 RETRY_DELAY_S = 0.2
 TROUBLE_RETRY_S = 0.5
@@ -170,6 +171,8 @@ class Dispatcher:
         for predecessor in self._board.predecessors(key):
             self._lose(predecessor, "its worker was replaced")
         self._board.hello(key, queue, job_id)
+        for waiting in self._board.awaiting(key):
+            waiting.not_before_ns = self._soon_ns()  # it is there and does not have it: the result is on its way, or it never got it
         entry = self._board.entries.get(job_id)
         if entry is not None and entry.worker == key and not entry.deadline_ns:
             entry.deadline_ns = self._deadline_ns(entry.job)
@@ -213,10 +216,11 @@ class Dispatcher:
     # -- jobs -----------------------------------------------------------------------------------------------------
 
     def _load(self) -> None:
-        not_before_ns = self._clock.monotonic_ns() + round(RECLAIM_S * 1e9)
         for stored in self._spool.load():
             entry = Entry(stored.job, stored.number, stored.turn_order, stored.attempts, parked=stored.parked, reason=stored.reason)
-            entry.not_before_ns = not_before_ns if stored.leased else 0
+            entry.awaited = stored.holder
+            if stored.holder:
+                entry.not_before_ns = self._deadline_ns(stored.job) if isinstance(stored.job.work, Transcribe) else self._soon_ns()
             self._board.add(entry)
 
     def _add(self, job: Job, turn_order: int | None, payload: bytes | None = None) -> None:
@@ -258,7 +262,7 @@ class Dispatcher:
 
     def _lease(self, worker: Worker, entry: Entry) -> None:
         payload = self._spool.payload(entry.job.id) if isinstance(entry.job.work, Transcribe) else None
-        self._spool.lease(entry.job.id)
+        self._spool.lease(entry.job.id, worker.key)
         deadline_ns = self._deadline_ns(entry.job)
         self._board.lease(worker, entry, deadline_ns)
         deadline_ms = (deadline_ns - self._clock.monotonic_ns()) // 1_000_000
@@ -271,6 +275,9 @@ class Dispatcher:
         if isinstance(job.work, Transcribe):
             seconds += 10 * job.work.audio_ms / 1000
         return self._clock.monotonic_ns() + round(seconds * 1e9)
+
+    def _soon_ns(self) -> int:
+        return self._clock.monotonic_ns() + round(RECLAIM_S * 1e9)
 
     def _send(self, peer: bytes, body: Body, payload: bytes | None = None) -> None:
         # Never blocks: a peer that is gone or whose queue is full misses the message, and asks again.

@@ -26,6 +26,8 @@ class Entry:
     worker: str = ""
     """Who has the lease, or empty."""
     deadline_ns: int = 0
+    awaited: str = ""
+    """Who had the lease when the dispatcher died, and may still be at it; until `not_before_ns` nobody else gets the job."""
     parked: bool = False
     reason: str = ""
 
@@ -49,10 +51,6 @@ class Worker:
     job_id: str = ""
     late: bool = False
     """It let a lease run out and gets no other until it is heard of again."""
-
-    @property
-    def name(self) -> str:
-        return self.key.partition("/")[0]
 
 
 @dataclass
@@ -113,6 +111,7 @@ class Board:
         entry = self.entries.get(held_job_id)
         if entry is not None and entry.waiting and not worker.job_id:
             entry.worker = key
+            entry.awaited = ""
             worker.job_id = held_job_id
 
     def credit(self, key: str) -> None:
@@ -124,12 +123,19 @@ class Board:
     def predecessors(self, key: str) -> list[str]:
         """Earlier lives of the same actor: they are dead, for there is never more than one."""
         name = key.partition("/")[0]
-        return [worker.key for worker in self.workers.values() if worker.name == name and worker.key != key]
+        known = {*self.workers, *(entry.awaited for entry in self.entries.values())}
+        return [other for other in known if other.partition("/")[0] == name and other != key]
 
     def gone(self, key: str) -> Entry | None:
-        """A worker is dead; return the job that it held, which the caller puts back or parks."""
+        """A worker is dead; return the job that it held, which the caller puts back or parks. Nobody waits for it any more."""
+        for entry in self.awaiting(key):
+            entry.awaited, entry.not_before_ns = "", 0
         worker = self.workers.pop(key, None)
         return self.entries.get(worker.job_id) if worker is not None and worker.job_id else None
+
+    def awaiting(self, key: str) -> list[Entry]:
+        """The jobs that wait for this worker to come back with them."""
+        return [entry for entry in self.entries.values() if entry.awaited == key]
 
     # -- leases ---------------------------------------------------------------------------------------------------
 
@@ -150,6 +156,7 @@ class Board:
         """The worker has the job from now on."""
         worker.job_id = entry.job.id
         entry.worker = worker.key
+        entry.awaited = ""
         entry.attempts += 1
         entry.deadline_ns = deadline_ns
 

@@ -25,7 +25,7 @@ REMEMBERED_IDS = 20_000  # of finished jobs, so that a late repetition of a subm
 _SCHEMA = f"""
 CREATE TABLE jobs (
   number INTEGER PRIMARY KEY AUTOINCREMENT, job_id TEXT NOT NULL UNIQUE, turn_order INTEGER NOT NULL,
-  job BLOB NOT NULL, payload BLOB, attempts INTEGER NOT NULL DEFAULT 0, leased INTEGER NOT NULL DEFAULT 0,
+  job BLOB NOT NULL, payload BLOB, attempts INTEGER NOT NULL DEFAULT 0, holder TEXT NOT NULL DEFAULT '',
   parked INTEGER NOT NULL DEFAULT 0, reason TEXT NOT NULL DEFAULT '');
 CREATE TABLE finished (number INTEGER PRIMARY KEY AUTOINCREMENT, job_id TEXT NOT NULL UNIQUE);
 PRAGMA user_version = {SPOOL_VERSION};
@@ -40,7 +40,8 @@ class Stored:
     number: int
     turn_order: int
     attempts: int
-    leased: bool
+    holder: str
+    """The worker that had the lease, `name/incarnation`, or empty."""
     parked: bool
     reason: str
 
@@ -64,12 +65,12 @@ class Spool:
 
     def load(self) -> list[Stored]:
         """All open and parked jobs, oldest first. Raise SpoolError when one cannot be read."""
-        query = "SELECT job, number, turn_order, attempts, leased, parked, reason FROM jobs ORDER BY number"
+        query = "SELECT job, number, turn_order, attempts, holder, parked, reason FROM jobs ORDER BY number"
         try:
             rows = self._db.execute(query).fetchall()
             return [
-                Stored(msgspec.msgpack.decode(job, type=Job), number, turn_order, attempts, bool(leased), bool(parked), reason)
-                for job, number, turn_order, attempts, leased, parked, reason in rows
+                Stored(msgspec.msgpack.decode(job, type=Job), number, turn_order, attempts, holder, bool(parked), reason)
+                for job, number, turn_order, attempts, holder, parked, reason in rows
             ]
         except (sqlite3.Error, msgspec.MsgspecError) as error:
             raise self._error(error) from None
@@ -89,17 +90,17 @@ class Spool:
                 self._db.execute("UPDATE jobs SET turn_order = number WHERE number = ?", (number,))
         return number, number if turn_order is None else turn_order
 
-    def lease(self, job_id: str) -> None:
+    def lease(self, job_id: str, holder: str) -> None:
         """Count an attempt before it begins, so that a job that kills its workers, or us, is given up one day."""
-        self._db.execute("UPDATE jobs SET attempts = attempts + 1, leased = 1 WHERE job_id = ?", (job_id,))
+        self._db.execute("UPDATE jobs SET attempts = attempts + 1, holder = ? WHERE job_id = ?", (holder, job_id))
 
     def put_back(self, job_id: str, reason: str) -> None:
         """A lease ended without a result."""
-        self._db.execute("UPDATE jobs SET leased = 0, reason = ? WHERE job_id = ?", (reason, job_id))
+        self._db.execute("UPDATE jobs SET holder = '', reason = ? WHERE job_id = ?", (reason, job_id))
 
     def park(self, job_id: str, reason: str) -> None:
         """A job is given up, and kept."""
-        self._db.execute("UPDATE jobs SET leased = 0, parked = 1, reason = ? WHERE job_id = ?", (reason, job_id))
+        self._db.execute("UPDATE jobs SET holder = '', parked = 1, reason = ? WHERE job_id = ?", (reason, job_id))
 
     def finish(self, job_id: str) -> None:
         """A job is over; its id is remembered."""

@@ -199,6 +199,50 @@ def test_a_restarted_dispatcher_has_every_job_and_the_worker_keeps_its_lease(pla
     assert turns[0].job == heard()
 
 
+def test_a_worker_that_hears_nothing_while_it_transcribes_keeps_its_job_over_a_restart(plane: Plane) -> None:
+    _, leases = plane.worker("whisper-1", "stt")
+    plane.client("vad").submit(speech())
+    plane.until(lambda: leases)
+    busy = plane.clients.pop(0)  # in the middle of it: not pumped any more
+    plane.die()
+    plane.start()
+    _, other = plane.worker("whisper-2", "stt")
+    plane.clock.advance_s(5)
+    plane.dispatcher.tick()
+    plane.client("vad-2").submit(speech("b"))
+    plane.until(lambda: other)
+    assert [lease.job.turn for lease in other] == ["b"]
+    plane.clients.append(busy)
+    leases[0].done([heard()])
+    plane.until(lambda: not busy.outstanding)
+    assert [stored.job for stored in plane.spool.load()] == [speech("b"), heard()]
+
+
+def test_a_job_whose_worker_died_together_with_the_dispatcher_goes_to_the_successor_at_once(plane: Plane) -> None:
+    _, leases = plane.worker("whisper-1", "stt")
+    plane.client("vad").submit(speech())
+    plane.until(lambda: leases)
+    plane.clients.pop(0).close()
+    plane.die()
+    plane.start()
+    _, again = plane.worker("whisper-1", "stt", incarnation="2")
+    plane.until(lambda: again)
+    assert again[0].attempt == 2
+
+
+def test_a_lease_that_never_reached_its_worker_is_given_again_soon(plane: Plane) -> None:
+    plane.client("vad").submit(speech())
+    plane.until(lambda: not plane.clients[0].outstanding)
+    plane.spool.lease(speech().id, "whisper-1/1")
+    plane.die()
+    plane.start()
+    _, leases = plane.worker("whisper-1", "stt")
+    plane.until(lambda: plane.dispatcher.wait_s() is not None and (plane.dispatcher.wait_s() or 0) <= 1.0)
+    plane.clock.advance_s(1.1)
+    plane.dispatcher.tick()
+    plane.until(lambda: leases)
+
+
 def test_what_is_submitted_while_there_is_no_dispatcher_is_not_lost(plane: Plane) -> None:
     _, leases = plane.worker("whisper-1", "stt")
     plane.until(lambda: not plane.clients[0].outstanding)
@@ -271,7 +315,7 @@ def test_a_lease_that_could_not_be_written_is_given_when_the_disk_has_room_again
     plane.until(lambda: not vad.outstanding)
     real = plane.spool.lease
 
-    def full(_job_id: str) -> None:
+    def full(_job_id: str, _holder: str) -> None:
         raise sqlite3.OperationalError("database or disk is full")
 
     monkeypatch.setattr(plane.spool, "lease", full)

@@ -26,11 +26,11 @@ def job(turn: str = "a") -> Job:
 def test_a_job_comes_back_as_it_was_with_its_sound(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool")
     number, turn_order = spool.add(job(), None, b"pcm")
-    spool.lease(job().id)
+    spool.lease(job().id, "whisper-1/x")
     spool.close()
     again = Spool(tmp_path / "spool")
     (stored,) = again.load()
-    assert (stored.job, stored.number, stored.turn_order, stored.attempts, stored.leased) == (job(), number, turn_order, 1, True)
+    assert (stored.job, stored.number, stored.turn_order, stored.attempts, stored.holder) == (job(), number, turn_order, 1, "whisper-1/x")
     assert again.payload(job().id) == b"pcm"
 
 
