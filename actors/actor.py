@@ -33,7 +33,7 @@ from bus.messages.jobs import Job
 from bus.notify import Notifier
 from bus.settings import Settings, load_resolved
 
-LONGEST_POLL_MS = 500  # the phase `idle` is begun anew at least this often
+LONGEST_POLL_MS = 1000  # the phase `idle` is begun anew at least this often
 PROBE_INTERVAL_S = 0.01
 
 Handler = Callable[[Message], None]
@@ -219,7 +219,8 @@ class Runtime:
     def _on_broker_lost(self) -> None:
         monitor_event(self._broker_monitor)
         if self._probing is None:
-            self.log.warning("event broker lost, subscribing again")
+            # Not a warning: every actor would import structlog at the same moment, and the broker would be back later for it.
+            self.log.debug("event broker lost, subscribing again")
             self._begin_probe()
 
     def _on_bad_event(self, error: WireError) -> None:

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from bus.notify import Notifier
 
 LOADING_S = 300.0
-IDLE_S = 1.5
+IDLE_S = 2.0
 HANDLING_S = 5.0
 STOPPING_S = 5.0
 

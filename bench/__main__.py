@@ -1,4 +1,4 @@
-"""`python -m bench [--only NAME…] [--json FILE]`: measure, and print one table."""
+"""`python -m bench [--only NAME…] [--json FILE] [--markdown]`: measure, and print one table."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def main() -> int:
                 console.print(f"{name} could not be measured: {error}", style="red", markup=False)
                 failures += 1
     output = Console(highlight=False)
-    output.print(table(results))
+    output.print(table(results, box.MARKDOWN if options.markdown else box.SIMPLE))
     output.print(*(meaning(result) for result in results if result.meaning), sep="\n")
     if options.json:
         found = {"machine": about, "results": [asdict(result) for result in results]}
@@ -53,18 +53,19 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure what Earshot costs. Takes about four minutes.")
     parser.add_argument("--only", nargs="+", choices=BENCHMARKS, default=BENCHMARKS, metavar="NAME", help=", ".join(BENCHMARKS))
+    parser.add_argument("--markdown", action="store_true", help="draw the table for a page of the documentation")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     return parser.parse_args()
 
 
-def table(results: Iterable[Result]) -> Table:
+def table(results: Iterable[Result], frame: box.Box = box.SIMPLE) -> Table:
     """One row a figure."""
-    found = Table("Figure", "Value", "Baseline", "Ratio", "Goal", "", box=box.SIMPLE)
+    found = Table("Figure", "Value", "Baseline", "Ratio", "Goal", "Met", box=frame)
     for column in found.columns[1:5]:
         column.justify = "right"
         column.no_wrap = True
     for result in results:
-        mark = {True: "[green]ok[/]", False: "[red]missed[/]", None: ""}[result.ok]
+        mark = {True: "[green]yes[/]", False: "[red]no[/]", None: ""}[result.ok]
         baseline = "" if result.baseline is None else f"{number(result.baseline)} {result.unit}"
         ratio = "" if result.ratio is None else f"{result.ratio:.2f}×"
         found.add_row(result.name, f"{number(result.value)} {result.unit}", baseline, ratio, result.goal, mark)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import zmq
 
@@ -76,6 +77,7 @@ class Dispatcher:
         self._on_moved = on_moved
         self._on_trouble = on_trouble
         self._on_bad = on_bad
+        self._unsaid: list[Callable[[], None]] = []
         self._in_trouble = False
         self._tidy_at_ns: int | None = None
         self._board = Board(max_attempts)
@@ -98,6 +100,7 @@ class Dispatcher:
                 if self.errors.count(error):
                     self._on_bad(error)
         self._give_out()
+        self._say_all()
 
     def tick(self) -> None:
         """End the leases that have run out; give out what had to wait."""
@@ -108,6 +111,7 @@ class Dispatcher:
                 self._tidy_at_ns = None
                 self._spool.tidy()
         self._give_out()
+        self._say_all()
 
     def wait_s(self) -> float | None:
         """Seconds until `tick` has something to do; None for never."""
@@ -121,6 +125,7 @@ class Dispatcher:
         """The parent saw the process of a worker end."""
         self._lose(f"{name}/{incarnation}", "its worker died")
         self._give_out()
+        self._say_all()
 
     def close(self) -> None:
         self.socket.close()
@@ -165,7 +170,7 @@ class Dispatcher:
             self._tell_trouble(error)
             self._send(peer, JobRefused(job_id=job.id, reason=f"the spool cannot be written: {error}"))
             return
-        self._send(peer, JobAccepted(job_id=job.id, duplicate=duplicate))
+        self._say(peer, JobAccepted(job_id=job.id, duplicate=duplicate))
 
     def _hello(self, key: str, queue: str, job_id: str) -> None:
         for predecessor in self._board.predecessors(key):
@@ -191,9 +196,9 @@ class Dispatcher:
             self._tidy_at_ns = self._clock.monotonic_ns() + round(TIDY_AFTER_S * 1e9) if idle else None
             for follow_up, number in fresh:
                 self._board.add(Entry(follow_up, number, entry.turn_order))
-            self._on_moved(entry.job, JobMoved(job_id=done.job_id, state="done", attempt=entry.attempts, worker=key))
+            self._moved(entry.job, JobMoved(job_id=done.job_id, state="done", attempt=entry.attempts, worker=key))
         self._board.credit(key)
-        self._send(peer, JobSettled(lease=done.lease, accepted=accepted))
+        self._say(peer, JobSettled(lease=done.lease, accepted=accepted))
 
     def _commit(self, entry: Entry, follow_ups: list[Job]) -> list[tuple[Job, int]]:
         """Remove one job and add those that follow, or neither. Return the new ones with their numbers."""
@@ -211,7 +216,7 @@ class Dispatcher:
             if trouble.happened:
                 return
         self._board.credit(key)
-        self._send(peer, JobSettled(lease=failed.lease, accepted=accepted))
+        self._say(peer, JobSettled(lease=failed.lease, accepted=accepted))
 
     # -- jobs -----------------------------------------------------------------------------------------------------
 
@@ -227,7 +232,7 @@ class Dispatcher:
         known = self._board.turn_order(job, 0) or turn_order
         number, turn_order = self._spool.add(job, known, payload)
         self._board.add(Entry(job, number, turn_order))
-        self._on_moved(job, JobMoved(job_id=job.id, state="submitted"))
+        self._moved(job, JobMoved(job_id=job.id, state="submitted"))
 
     def _lose(self, key: str, reason: str) -> None:
         entry = self._board.gone(key)
@@ -252,7 +257,7 @@ class Dispatcher:
             state = "requeued"
             self._board.put_back(entry, reason, self._clock.monotonic_ns() + round(delay_s * 1e9))
             self._spool.put_back(entry.job.id, reason)  # last: the board is right even when the disk is full
-        self._on_moved(entry.job, JobMoved(job_id=entry.job.id, state=state, attempt=attempt, worker=worker, reason=reason))
+        self._moved(entry.job, JobMoved(job_id=entry.job.id, state=state, attempt=attempt, worker=worker, reason=reason))
 
     def _give_out(self) -> None:
         with self._trouble_is_told():
@@ -268,13 +273,25 @@ class Dispatcher:
         deadline_ms = (deadline_ns - self._clock.monotonic_ns()) // 1_000_000
         offer = JobLease(lease=entry.lease, attempt=entry.attempts, deadline_ms=deadline_ms, job=entry.job)
         self._send(worker.key.encode(), offer, payload)
-        self._on_moved(entry.job, JobMoved(job_id=entry.job.id, state="leased", attempt=entry.attempts, worker=worker.key))
+        self._moved(entry.job, JobMoved(job_id=entry.job.id, state="leased", attempt=entry.attempts, worker=worker.key))
 
     def _deadline_ns(self, job: Job) -> int:
         seconds = self._deadlines_s.get(job.stage, 10.0)
         if isinstance(job.work, Transcribe):
             seconds += 10 * job.work.audio_ms / 1000
         return self._clock.monotonic_ns() + round(seconds * 1e9)
+
+    def _say(self, peer: bytes, body: Body) -> None:
+        """Answer once the leases are out: the next stage of a turn waits for those, and nobody waits for this."""
+        self._unsaid.append(partial(self._send, peer, body))
+
+    def _moved(self, job: Job, moved: JobMoved) -> None:
+        self._unsaid.append(partial(self._on_moved, job, moved))
+
+    def _say_all(self) -> None:
+        unsaid, self._unsaid = self._unsaid, []
+        for say in unsaid:
+            say()
 
     def _soon_ns(self) -> int:
         return self._clock.monotonic_ns() + round(RECLAIM_S * 1e9)

@@ -19,7 +19,7 @@ from bus.messages.jobs import Job
 from bus.sqlite import transaction
 
 SPOOL_VERSION = 1
-WAL_PAGES = 256  # 1 MiB: an utterance is up to that large, and the log should not grow to many of them
+WAL_PAGES = 2_000  # 8 MiB: emptying the log stalls the turn in whose middle it happens; `tidy` does it between turns
 REMEMBERED_IDS = 20_000  # of finished jobs, so that a late repetition of a submission is not a new job
 
 _SCHEMA = f"""

@@ -60,7 +60,7 @@ class RehearsalServer(ThreadingHTTPServer):
     @contextlib.contextmanager
     def running(self) -> Iterator["RehearsalServer"]:
         """Serve from a thread of its own, until the end of the block."""
-        thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, name="rehearsal-llm", daemon=True)
+        thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.25}, name="rehearsal-llm", daemon=True)
         thread.start()
         try:
             yield self

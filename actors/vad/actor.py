@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bus.messages.base import Message
     from bus.settings import VadSettings
 
-LOOK_S = 0.25
+LOOK_S = 1.0  # a new source tells of itself with an event; this is for the case that it gets lost
 TICK_S = 1.0
 START_WINDOW_MS = 150
 

@@ -56,6 +56,10 @@ class Whisper:
             lease.failed(f"Whisper cannot decode this utterance: {error}", retry=True)
             return
         end_ns = self._runtime.clock.monotonic_ns()
+        marks = lease.job.marks | {timings.STT_START: start_ns, timings.STT_END: end_ns}
+        heard = Heard(transcript=judgement.text, doubtful=judgement.doubtful, rejected=judgement.rejected, speech_ms=work.speech_ms)
+        # First the job, then the event: the next stage waits for the one, and nothing may wait for the other.
+        lease.done([Job(turn=lease.job.turn, stream=lease.job.stream, work=heard, marks=marks)])
         self._runtime.publish(
             TranscriptFinal(
                 text=judgement.text,
@@ -68,9 +72,6 @@ class Whisper:
             turn=lease.job.turn,
             stream=lease.job.stream,
         )
-        marks = lease.job.marks | {timings.STT_START: start_ns, timings.STT_END: end_ns}
-        heard = Heard(transcript=judgement.text, doubtful=judgement.doubtful, rejected=judgement.rejected, speech_ms=work.speech_ms)
-        lease.done([Job(turn=lease.job.turn, stream=lease.job.stream, work=heard, marks=marks)])
 
     def _transcribe(self, pcm: bytes, speech_ms: int) -> tuple[list[Segment], Judgement]:
         sound = self._engine.look(pcm)
