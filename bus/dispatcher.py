@@ -100,7 +100,6 @@ class Dispatcher:
                 if self.errors.count(error):
                     self._on_bad(error)
         self._give_out()
-        self._say_all()
 
     def tick(self) -> None:
         """End the leases that have run out; give out what had to wait."""
@@ -111,7 +110,6 @@ class Dispatcher:
                 self._tidy_at_ns = None
                 self._spool.tidy()
         self._give_out()
-        self._say_all()
 
     def wait_s(self) -> float | None:
         """Seconds until `tick` has something to do; None for never."""
@@ -125,7 +123,6 @@ class Dispatcher:
         """The parent saw the process of a worker end."""
         self._lose(f"{name}/{incarnation}", "its worker died")
         self._give_out()
-        self._say_all()
 
     def close(self) -> None:
         self.socket.close()
@@ -260,10 +257,14 @@ class Dispatcher:
         self._moved(entry.job, JobMoved(job_id=entry.job.id, state=state, attempt=attempt, worker=worker, reason=reason))
 
     def _give_out(self) -> None:
+        """Lease what can be leased; then say what was held back for it."""
         with self._trouble_is_told():
             for worker, entry in self._board.assignments(self._clock.monotonic_ns()):
                 self._lease(worker, entry)
                 self._written()
+        unsaid, self._unsaid = self._unsaid, []
+        for say in unsaid:
+            say()
 
     def _lease(self, worker: Worker, entry: Entry) -> None:
         payload = self._spool.payload(entry.job.id) if isinstance(entry.job.work, Transcribe) else None
@@ -287,11 +288,6 @@ class Dispatcher:
 
     def _moved(self, job: Job, moved: JobMoved) -> None:
         self._unsaid.append(partial(self._on_moved, job, moved))
-
-    def _say_all(self) -> None:
-        unsaid, self._unsaid = self._unsaid, []
-        for say in unsaid:
-            say()
 
     def _soon_ns(self) -> int:
         return self._clock.monotonic_ns() + round(RECLAIM_S * 1e9)

@@ -61,11 +61,13 @@ def hear_files(addresses: Addresses, files: Sequence[Path], *, pace: str, stream
     """
     require_running(addresses)
     for file in files:
-        if not str(file).isprintable():
-            raise EarshotError(f"the name of {str(file)!a} cannot be used: give the file a name in UTF-8 without control characters")
+        try:
+            str(file).encode()
+        except UnicodeEncodeError:
+            raise EarshotError(f"the name of {str(file)!a} cannot be used: give the file a name in UTF-8") from None
     name, claim = claim_stream(addresses, stream)
     with zmq.Context() as context:
-        session = Hearing(context, addresses, name, as_json=as_json)
+        session = Hearing(context, addresses, name, as_json=as_json)  # when it fails, we end, and the claim with us
         try:
             heard = [session.hear(file, pace) for file in files]  # one that cannot be heard does not keep us from the next
         finally:

@@ -156,9 +156,8 @@ class Ward:
         self.last_exit = exit_text(returncode)
         self._due.clear()
         event = exit_event(returncode, self.child.policy)
-        if (
-            self.state in (State.STARTING, State.READY) and event is not Event.DONE
-        ):  # a stop was asked for, and for a kill the reason stands
+        # Otherwise a stop was asked for, or it was killed and the reason for that stands, or its work is done.
+        if self.state in (State.STARTING, State.READY) and event is not Event.DONE:
             self.reason = self._told or f"{self.name} ended with {self.last_exit}; see `supervisor logs {self.name}`"
         self.phase = self.status = self.trouble = ""
         self.handle(event, now_s)

@@ -104,7 +104,7 @@ def forget(turn: str | None, stream: str | None, before: int | None, everything:
             count = store.forget_all()
         # The sound of a turn that was given up is still among the parked jobs.
         forgotten = known - {record.turn for record in store.export("", 0)}
-        forget_parked(Addresses.resolve().spool, None if everything else forgotten)
+        forget_parked(_instance()[1].spool, None if everything else forgotten)
     click.echo(f"Forgot {count} turn{'' if count == 1 else 's'}.")
 
 
@@ -127,10 +127,15 @@ def _store() -> Iterator[Store]:
         raise click.ClickException(str(error)) from None
 
 
-def _open() -> Store:
+def _instance() -> tuple[Settings, Addresses]:
+    """The settings of this instance, or the defaults where it never ran, and where it lives."""
     config = os.environ.get("EARSHOT_CONFIG") or Addresses.resolve().config
     settings = load_resolved(config) if Path(config).exists() else Settings()
-    addresses = Addresses.resolve(settings.instance.runtime_dir, settings.instance.state_dir)
+    return settings, Addresses.resolve(settings.instance.runtime_dir, settings.instance.state_dir)
+
+
+def _open() -> Store:
+    settings, addresses = _instance()
     path = database_path(settings.memory, addresses)
     if not path.exists():
         raise EarshotError(f"nothing is remembered yet: there is no {path}; EARSHOT_STATE_DIR names another state directory")

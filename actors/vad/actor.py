@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from bus.messages.base import Message
     from bus.settings import VadSettings
 
-LOOK_S = 1.0  # a new source tells of itself with an event; this is for the case that it gets lost
 TICK_S = 1.0
 START_WINDOW_MS = 150
 
@@ -33,7 +32,6 @@ class Vad:
         self._ears: dict[str, Ear] = {}
         self._open_engine()  # now, so that one that cannot be had is told of before anyone speaks
         runtime.subscribe(AudioOpened.topic, self._on_opened)
-        runtime.every(LOOK_S, self._look)
         runtime.every(TICK_S, self._tick)
         self._look()
 
@@ -42,20 +40,24 @@ class Vad:
             ear.close()
 
     def _on_opened(self, message: Message) -> None:
-        self._look()
         ear = self._ears.get(message.envelope.stream)
-        if ear is not None:
+        if ear is None:
+            self._look()
+        else:
             ear.ask()  # a new source of a known stream: it may have said all it has to say before we were connected
 
-    def _look(self) -> None:
-        """Listen to every stream that has a source."""
-        for stream in self._runtime.addresses.audio_streams():
+    def _look(self) -> list[str]:
+        """Listen to every stream that has a source; return the streams that there are."""
+        streams = self._runtime.addresses.audio_streams()
+        for stream in streams:
             if stream not in self._ears and self._has_source(stream):
                 self._ears[stream] = Ear(self._runtime, stream, self._config, self._open_engine())
+        return streams
 
     def _tick(self) -> None:
-        """Leave the streams that are over: their source has removed its files. One that died leaves them, and is waited for."""
-        streams = self._runtime.addresses.audio_streams()
+        """Find new streams: their event may have been lost. Leave those that are over: their source has removed its files. One that
+        died leaves them, and is waited for."""
+        streams = self._look()
         for stream, ear in list(self._ears.items()):
             if stream in streams or not ear.idle:
                 ear.tick()
