@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from functools import cache
 
-import msgpack
 import msgspec
 
 from bus.clock import Clock, SystemClock
@@ -18,12 +17,13 @@ from bus.errors import WireError
 from bus.limits import (
     MAX_FRAMES,
     MAX_HEAD_BYTES,
-    MAX_NESTING,
     MAX_PAYLOAD_BYTES,
     MAX_TOPIC_BYTES,
     SCHEMA_VERSION,
 )
 from bus.messages.base import Body, Envelope, Message, body_type
+
+_ENCODER = msgspec.msgpack.Encoder()
 
 
 class Stamp:
@@ -54,7 +54,7 @@ class Stamp:
 
 def encode(body: Body, envelope: Envelope, payload: bytes | None = None, key: str = "") -> list[bytes]:
     """Pack one message. Raise WireError when it passes a limit, so that nothing oversized ever leaves."""
-    head = msgpack.packb(msgspec.to_builtins((envelope, body)))
+    head = _ENCODER.encode((envelope, body))
     topic = f"{body.topic}/{key}" if key else body.topic
     frames = [topic.encode(), head] if payload is None else [topic.encode(), head, payload]
     _check_sizes(frames)
@@ -71,15 +71,44 @@ def decode(frames: Sequence[bytes]) -> Message:
     kind = body_type(topic)
     if kind is None:
         raise WireError(f"unknown topic {topic!r}")
-    parts = _unpack_head(frames[1], topic)
     try:
-        envelope = msgspec.convert(parts[0], Envelope)
-        if envelope.version != SCHEMA_VERSION:
-            raise WireError(f"{topic}: schema version {envelope.version}, this program speaks {SCHEMA_VERSION}")
-        body = msgspec.convert(parts[1], kind)
-    except (msgspec.ValidationError, RecursionError) as error:
-        raise WireError(f"{topic}: {error}") from None
+        envelope, body = _decoder(kind).decode(frames[1])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise WireError(f"{topic}: {_what_is_wrong(frames[1], error)}") from None
+    if envelope.version != SCHEMA_VERSION:
+        raise WireError(f"{topic}: {_other_version(envelope.version)}")
     return Message(topic, envelope, body, bytes(frames[2]) if len(frames) > 2 else None)
+
+
+@cache
+def _decoder(kind: type[Body]) -> msgspec.msgpack.Decoder[tuple[Envelope, Body]]:
+    return msgspec.msgpack.Decoder(tuple[Envelope, kind])  # type: ignore[valid-type]
+
+
+class _Versioned(msgspec.Struct, array_like=True):
+    """As much of an envelope as all versions have."""
+
+    version: int
+
+
+_VERSION = msgspec.msgpack.Decoder(tuple[_Versioned, msgspec.Raw])
+
+
+def _what_is_wrong(head: bytes, error: Exception) -> str:
+    """Another version of the protocol has other fields too: it is the version that the user wants to hear of."""
+    try:
+        version = _VERSION.decode(head)[0].version
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        version = SCHEMA_VERSION
+    if version != SCHEMA_VERSION:
+        return _other_version(version)
+    if isinstance(error, msgspec.ValidationError):
+        return str(error)
+    return f"head is not msgpack ({type(error).__name__})"
+
+
+def _other_version(version: int) -> str:
+    return f"schema version {version}, this program speaks {SCHEMA_VERSION}"
 
 
 def _check_sizes(frames: Sequence[bytes]) -> None:
@@ -88,33 +117,6 @@ def _check_sizes(frames: Sequence[bytes]) -> None:
     for name, frame, limit in zip(("topic", "head", "payload"), frames, (MAX_TOPIC_BYTES, MAX_HEAD_BYTES, MAX_PAYLOAD_BYTES), strict=False):
         if len(frame) > limit:
             raise WireError(f"{name} of {len(frame)} bytes, at most {limit} allowed")
-
-
-def _unpack_head(head: bytes, topic: str) -> list[Any]:
-    try:
-        parts = msgpack.unpackb(head, use_list=True, strict_map_key=True, max_ext_len=0)
-    except (ValueError, msgpack.UnpackException, RecursionError, OverflowError) as error:
-        raise WireError(f"{topic}: head is not msgpack ({type(error).__name__})") from None
-    if not isinstance(parts, list) or len(parts) != 2:
-        raise WireError(f"{topic}: head is not [envelope, body]")
-    if _deeper_than(parts, MAX_NESTING):
-        raise WireError(f"{topic}: nested deeper than {MAX_NESTING}")
-    return parts
-
-
-def _deeper_than(value: Any, limit: int) -> bool:
-    level = [value]
-    for _ in range(limit):
-        level = [child for item in level for child in _children(item)]
-        if not level:
-            return False
-    return True
-
-
-def _children(value: Any) -> list[Any]:
-    if isinstance(value, dict):
-        return [child for child in value.values() if isinstance(child, (dict, list))]
-    return [child for child in value if isinstance(child, (dict, list))]
 
 
 class Errors:

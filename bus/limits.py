@@ -19,7 +19,6 @@ MAX_TOPIC_BYTES = 96
 MAX_HEAD_BYTES = 1 << 20  # an `answer` job with a long context is the largest
 MAX_PAYLOAD_BYTES = 2 << 20
 MAX_FRAMES = 3  # topic, head, payload
-MAX_NESTING = 32
 
 EVENT_HIGH_WATER_MARK = 1_000
 AUDIO_HIGH_WATER_MARK = 400  # 12 s of live frames; the ring behind the history socket holds the rest
