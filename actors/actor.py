@@ -23,11 +23,11 @@ from actors.registry import find
 from actors.timers import Timer, Timers
 from bus.addresses import Addresses
 from bus.clock import SystemClock
-from bus.codec import Stamp
+from bus.codec import Errors, Stamp
 from bus.errors import EarshotError, SetupError, WireError
 from bus.events import LoopBack, Publisher, Subscriber, monitor_event
 from bus.jobs import JobClient, LeaseHandler
-from bus.messages.actor import EventsLost
+from bus.losses import CHECK_INTERVAL_S, Cause, Losses, Told
 from bus.messages.base import Body, Message
 from bus.messages.jobs import Job
 from bus.notify import Notifier
@@ -65,6 +65,9 @@ class Runtime:
         self.log = Log(settings.log.level, settings.log.format, actor=name, incarnation=self.incarnation)
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.timers = Timers(self.clock.monotonic_ns)
+        self._losses = Losses(self.clock.monotonic_ns)
+        self._losses_check: Timer | None = None
+        self._errors = Errors()
         self._notifier = notifier
         self._poller = zmq.Poller()
         self._callbacks: dict[Any, Callable[[], None]] = {}
@@ -73,7 +76,7 @@ class Runtime:
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._exit_code: int | None = None
         self.events = Publisher(self.context, addresses.events_in, Stamp(name, self.incarnation))
-        self._subscriber = Subscriber(self.context, addresses.events_out, (), self._on_bad_event, self._on_lost_events)
+        self._subscriber = Subscriber(self.context, addresses.events_out, (), self.malformed, self._on_missed)
         self._probe = LoopBack(self.events, self._subscriber)
         self._probing: Timer | None = None
         self._jobs: JobClient | None = None
@@ -104,12 +107,42 @@ class Runtime:
     def jobs(self) -> JobClient:
         """The connection to the dispatcher, made when first used."""
         if self._jobs is None:
-            client = JobClient(self.context, self.addresses.jobs, Stamp(self.name, self.incarnation), self._on_bad_event)
+            client = JobClient(self.context, self.addresses.jobs, Stamp(self.name, self.incarnation), self.malformed)
             self.watch(client.socket, client.receive)
             self.watch(client.monitor, client.notice_connection)
             self.every(1.0, client.resend)
             self._jobs = client
         return self._jobs
+
+    # -- what is lost ---------------------------------------------------------------------------------------------
+
+    def count(self, cause: Cause, number: int = 1, *, stream: str = "", turn: str = "") -> None:
+        """Count something that was lost or set aside. It is shown in `supervisor status` and told once per episode, so this may be
+        called as often as it happens. For the main loop alone."""
+        begun = self._losses.count(cause, number, stream=stream, turn=turn)
+        if begun is None:
+            return
+        self._tell_losses(begun)
+        if self._losses_check is None:  # only while there is something to tell: a timer costs an idle process its sleep
+            self._losses_check = self.every(CHECK_INTERVAL_S, self._check_losses)
+
+    def malformed(self, error: WireError) -> None:
+        """A message was dropped because it does not follow the protocol. The first of a kind is logged."""
+        if self._errors.count(error):
+            self.log.warning("bad message dropped", error=str(error))
+        self.count("messages-malformed")
+
+    def _check_losses(self) -> None:
+        self._tell_losses(*self._losses.check())
+        if not self._losses.in_episode and self._losses_check is not None:
+            self._losses_check.cancel()
+            self._losses_check = None
+
+    def _tell_losses(self, *events: Told) -> None:
+        """Tell the parent how it stands now, and everybody where an episode begins or ends."""
+        self._notifier.tell(X_EARSHOT_LOSSES=self._losses.to_text())
+        for told in events:
+            self.publish(told.body, stream=told.stream, turn=told.turn)
 
     # -- the loop -------------------------------------------------------------------------------------------------
 
@@ -182,6 +215,8 @@ class Runtime:
             self._posted.popleft()()
 
     def _close(self) -> None:
+        if self._losses.totals:
+            self._tell_losses()
         if self._jobs is not None:
             self._jobs.close()
         self.events.close()
@@ -223,13 +258,8 @@ class Runtime:
             self.log.debug("event broker lost, subscribing again")
             self._begin_probe()
 
-    def _on_bad_event(self, error: WireError) -> None:
-        self.log.warning("bad message dropped", error=str(error))
-
-    def _on_lost_events(self, message: Message, count: int) -> None:
-        self.log.warning("events lost", sender=message.envelope.sender, topic=message.topic, count=count)
-        if message.topic != EventsLost.topic:
-            self.publish(EventsLost(sender=message.envelope.sender, lost_topic=message.topic, count=count))
+    def _on_missed(self, message: Message, number: int) -> None:
+        self.count("events-missed", number, stream=message.envelope.stream)
 
 
 def run(name: str, arguments: list[str], phases: Phases, notifier: Notifier) -> int:

@@ -62,7 +62,7 @@ class DispatcherActor:
             deadlines_s={"transcribe": 30.0, "answer": settings.llm.total_timeout_s + ANSWER_MARGIN_S},
             on_moved=self._on_moved,
             on_trouble=self._on_trouble,
-            on_bad=lambda error: runtime.log.warning("bad message dropped", error=str(error)),
+            on_bad=runtime.malformed,
         )
         self._timer: Timer | None = None
         runtime.subscribe(ActorExited.topic, self._on_exited)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import zmq
 
 from bus.addresses import Addresses, Lock
-from bus.codec import Errors, Stamp, decode
+from bus.codec import Stamp, decode
 from bus.errors import WireError
 from bus.events import configure
 from bus.limits import (
@@ -57,11 +57,22 @@ class AudioSource:
     """One stream's sockets and its ring. Watch `history` and call `serve` when it can be read."""
 
     def __init__(
-        self, context: zmq.Context[zmq.Socket[bytes]], addresses: Addresses, stream: str, stamp: Stamp, *, ring_s: int, can_wait: bool
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        addresses: Addresses,
+        stream: str,
+        stamp: Stamp,
+        *,
+        ring_s: int,
+        can_wait: bool,
+        on_bad: Callable[[WireError], None] | None = None,
     ) -> None:
-        """Take the stream's name, or raise InstanceRunning. A source that can wait goes on at the mark of its predecessor."""
+        """Take the stream's name, or raise InstanceRunning. A source that can wait goes on at the mark of its predecessor.
+
+        `on_bad` is told of each message that does not follow the protocol.
+        """
         self.stream = stream
-        self.errors = Errors()
+        self._on_bad = on_bad
         self._stamp = stamp
         self._can_wait = can_wait
         self._mark_file = addresses.audio_file(stream, "mark")
@@ -123,7 +134,8 @@ class AudioSource:
             try:
                 self._answer(peer, decode(frames))
             except WireError as error:
-                self.errors.count(error)
+                if self._on_bad:
+                    self._on_bad(error)
 
     def close(self) -> None:
         """Give the stream's name back. After a finished stream its files go too."""
@@ -216,9 +228,17 @@ Heard = Frame | Missing | NewEpoch | End
 class AudioReader:
     """Follows one stream. Watch `live` and `history` and call `read` when either can be read; call `tick` each second."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], addresses: Addresses, stream: str, stamp: Stamp) -> None:
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        addresses: Addresses,
+        stream: str,
+        stamp: Stamp,
+        on_bad: Callable[[WireError], None] | None = None,
+    ) -> None:
+        """`on_bad` is told of each message that does not follow the protocol."""
         self.stream = stream
-        self.errors = Errors()
+        self._on_bad = on_bad
         self._stamp = stamp
         self._epoch = ""
         self._next = -1
@@ -240,7 +260,8 @@ class AudioReader:
                 try:
                     yield from self._hear(decode(socket.recv_multipart(zmq.NOBLOCK)))
                 except WireError as error:
-                    self.errors.count(error)
+                    if self._on_bad:
+                        self._on_bad(error)
 
     def commit(self, sample: int, note: str = "") -> None:
         """Everything before `sample` will not be asked for again. `note` goes to this reader's successor."""

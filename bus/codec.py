@@ -120,7 +120,8 @@ def _check_sizes(frames: Sequence[bytes]) -> None:
 
 
 class Errors:
-    """Counts bad messages by kind and says when one is the first of its kind, so that logs stay short."""
+    """Counts bad messages by kind and says when one is the first of its kind, so that logs stay short. How many there were in all
+    is counted in `bus.losses`."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()

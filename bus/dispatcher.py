@@ -13,7 +13,7 @@ from functools import partial
 import zmq
 
 from bus.clock import Clock
-from bus.codec import Errors, Stamp, decode
+from bus.codec import Stamp, decode
 from bus.errors import WireError
 from bus.events import configure
 from bus.leases import Board, Entry, Worker
@@ -68,8 +68,7 @@ class Dispatcher:
         on_bad: Callable[[WireError], None],
     ) -> None:
         """`deadlines_s` gives the length of a lease by stage. `on_trouble` gets a line for the user when the spool cannot be
-        written, and an empty one when it can again; `on_bad` gets the first bad message of each kind."""
-        self.errors = Errors()
+        written, and an empty one when it can again; `on_bad` is told of each message that does not follow the protocol."""
         self._spool = spool
         self._stamp = stamp
         self._clock = clock
@@ -97,8 +96,7 @@ class Dispatcher:
             try:
                 self._handle(peer, decode(frames))
             except WireError as error:
-                if self.errors.count(error):
-                    self._on_bad(error)
+                self._on_bad(error)
         self._give_out()
 
     def tick(self) -> None:

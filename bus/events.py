@@ -1,6 +1,6 @@
 """The events plane, seen from an actor: publish facts, subscribe to them, and know when the subscription really holds.
 
-Events may be lost by a slow reader. The reader counts what it misses (per sender and topic) and is told once per episode.
+Events may be lost by a slow reader. The reader knows what it missed by the numbers, which count per sender and topic.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import zmq
 
-from bus.codec import Errors, Stamp, decode
+from bus.codec import Stamp, decode
 from bus.errors import NoInstance, WireError
 from bus.limits import (
     EVENT_HIGH_WATER_MARK,
@@ -61,7 +61,7 @@ class Publisher:
 
 
 class Subscriber:
-    """Receives events of the wanted topics, checked. Bad messages are counted and never reach the caller."""
+    """Receives events of the wanted topics, checked. Bad messages never reach the caller."""
 
     def __init__(
         self,
@@ -71,11 +71,10 @@ class Subscriber:
         on_bad: Callable[[WireError], None] | None = None,
         on_lost: Callable[[Message, int], None] | None = None,
     ) -> None:
-        """Subscribe to topics by prefix. `on_lost` gets the message after a gap, and how many are missing before it."""
+        """Subscribe to topics by prefix. `on_bad` is told of each bad message; `on_lost` gets the message after a gap, and how many
+        are missing before it."""
         self.socket = context.socket(zmq.SUB)
         configure(self.socket)
-        self.errors = Errors()
-        self.lost = 0
         self._on_bad = on_bad
         self._on_lost = on_lost
         self._next: dict[tuple[str, str, str], int] = {}
@@ -103,7 +102,7 @@ class Subscriber:
         try:
             message = decode(frames)
         except WireError as error:
-            if self.errors.count(error) and self._on_bad:
+            if self._on_bad:
                 self._on_bad(error)
             return None
         self._notice_gap(message)
@@ -118,10 +117,8 @@ class Subscriber:
         self._next[key] = envelope.seq + 1
         if len(self._next) > 10_000:  # senders come and go; forgetting one costs at most one unnoticed gap
             self._next.pop(next(iter(self._next)))
-        if expected is not None and envelope.seq > expected:
-            self.lost += envelope.seq - expected
-            if self._on_lost:
-                self._on_lost(message, envelope.seq - expected)
+        if expected is not None and envelope.seq > expected and self._on_lost:
+            self._on_lost(message, envelope.seq - expected)
 
     def close(self) -> None:
         self.socket.close()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import zmq
 
-from bus.codec import Errors, Stamp, decode
+from bus.codec import Stamp, decode
 from bus.errors import NoInstance, WireError
 from bus.events import configure, monitor_event
 from bus.limits import JOB_HIGH_WATER_MARK
@@ -92,7 +92,6 @@ class JobClient:
     ) -> None:
         self._stamp = stamp
         self._on_bad = on_bad
-        self.errors = Errors()
         self._submitted: dict[str, _Unsent] = {}
         self._ending: dict[str, _Unsent] = {}
         self._lease: Lease | None = None
@@ -136,7 +135,7 @@ class JobClient:
             try:
                 self._handle(decode(frames))
             except WireError as error:
-                if self.errors.count(error) and self._on_bad:
+                if self._on_bad:
                     self._on_bad(error)
 
     def notice_connection(self) -> None:

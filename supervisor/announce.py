@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 import zmq
 
 from bus.addresses import Addresses
 from bus.codec import Stamp
+from bus.errors import WireError
 from bus.events import LoopBack, Publisher, Subscriber
 from bus.messages.base import Body
 
@@ -18,9 +20,11 @@ MAX_WAITING = 1000
 class Announcer:
     """Publishes, once it knows by a probe that the broker forwards what it says."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], addresses: Addresses, stamp: Stamp) -> None:
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], addresses: Addresses, stamp: Stamp, on_bad: Callable[[WireError], None]
+    ) -> None:
         self._publisher = Publisher(context, addresses.events_in, stamp)
-        self._subscriber = Subscriber(context, addresses.events_out)
+        self._subscriber = Subscriber(context, addresses.events_out, on_bad=on_bad)
         self._probe = LoopBack(self._publisher, self._subscriber)
         self._waiting: deque[Body] = deque(maxlen=MAX_WAITING)
         self.probing = False

@@ -10,7 +10,7 @@ from typing import TypeVar
 import zmq
 
 from bus.addresses import Addresses
-from bus.codec import Errors, Stamp, decode
+from bus.codec import Stamp, decode
 from bus.errors import EarshotError, NoInstance, WireError
 from bus.events import configure
 from bus.messages.base import Body
@@ -28,11 +28,18 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 class ControlServer:
     """The launcher's end. Watch `socket`, then call `receive`."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, stamp: Stamp, answer: Callable[[Body], Body]) -> None:
-        """`answer` gets each command that follows the protocol."""
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        endpoint: str,
+        stamp: Stamp,
+        answer: Callable[[Body], Body],
+        on_bad: Callable[[WireError], None],
+    ) -> None:
+        """`answer` gets each command that follows the protocol, `on_bad` is told of each message that does not."""
         self._stamp = stamp
         self._answer = answer
-        self.errors = Errors()
+        self._on_bad = on_bad
         self.socket = context.socket(zmq.ROUTER)
         configure(self.socket, CONTROL_HIGH_WATER_MARK)
         self.socket.bind(endpoint)
@@ -47,7 +54,7 @@ class ControlServer:
             try:
                 answer = self._answer(decode(frames).body)
             except WireError as error:
-                self.errors.count(error)
+                self._on_bad(error)
                 answer = ControlRefused(reason=f"not understood: {error}")
             except EarshotError as error:
                 answer = ControlRefused(reason=str(error))
@@ -98,6 +105,7 @@ def info(ward: Ward, now_s: float) -> ActorInfo:
         rss_bytes=_rss_bytes(pid) if pid else 0,
         last_exit=ward.last_exit,
         detail=ward.status if ward.state is State.READY else ward.reason or ward.status,
+        losses=ward.losses,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import zmq
 
 from bus.codec import Stamp, decode
@@ -21,8 +23,9 @@ def is_open(state: str) -> bool:
 class Drain:
     """Asks again and again. Watch `socket`, then call `receive`; call `ask` every ASK_INTERVAL_S until `done`."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, stamp: Stamp) -> None:
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, stamp: Stamp, on_bad: Callable[[WireError], None]) -> None:
         self._stamp = stamp
+        self._on_bad = on_bad
         self.done = False
         self.socket = context.socket(zmq.DEALER)
         configure(self.socket, JOB_HIGH_WATER_MARK)
@@ -41,7 +44,8 @@ class Drain:
                 body = decode(self.socket.recv_multipart(zmq.NOBLOCK)).body
             except zmq.Again:
                 return
-            except WireError:
+            except WireError as error:
+                self._on_bad(error)
                 continue
             if isinstance(body, JobsState):
                 self.done = not any(is_open(job.state) for job in body.jobs)

@@ -20,8 +20,9 @@ from typing import Final, Self
 import zmq
 
 from bus.addresses import Addresses
-from bus.codec import Stamp
-from bus.errors import EarshotError
+from bus.codec import Errors, Stamp
+from bus.errors import EarshotError, WireError
+from bus.losses import CHECK_INTERVAL_S, Losses
 from bus.messages.actor import ActorExited, ActorState
 from bus.messages.base import Body
 from bus.messages.control import ControlDone, ControlRestart, ControlState, ControlStatus, ControlStop
@@ -77,10 +78,12 @@ class Launcher:
         self._loop = Loop()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         stamp = Stamp(NAME, self._launch)
-        self._announcer = Announcer(self._context, addresses, stamp)
-        self._drain = Drain(self._context, addresses.jobs, stamp) if until_source_ends else None
+        self._losses = Losses(time.monotonic_ns)
+        self._errors = Errors()
+        self._announcer = Announcer(self._context, addresses, stamp, self._malformed)
+        self._drain = Drain(self._context, addresses.jobs, stamp, self._malformed) if until_source_ends else None
         self._draining = False
-        self._control = ControlServer(self._context, addresses.control, stamp, self._command)
+        self._control = ControlServer(self._context, addresses.control, stamp, self._command, self._malformed)
         self._notify = NotifySocket(str(addresses.notify_socket))
         wards = [
             Ward(child, patience, self._launch, spawn=self._spawn, chance=random.random, on_change=self._changed) for child in children
@@ -256,6 +259,22 @@ class Launcher:
     def _logs(self) -> list[Path]:
         return [self._addresses.logs_dir / f"{name}.log" for name in self._crew.wards]
 
+    # -- what is lost ---------------------------------------------------------------------------------------------
+
+    def _malformed(self, error: WireError) -> None:
+        if self._errors.count(error):
+            self._journal.write(f"bad message dropped: {error}")
+        told = self._losses.count("messages-malformed")
+        if told is not None:
+            self._announcer.publish(told.body)
+            self._loop.every(CHECK_INTERVAL_S, self._check_losses)
+
+    def _check_losses(self) -> None:
+        for told in self._losses.check():
+            self._announcer.publish(told.body)
+        if not self._losses.in_episode:
+            self._loop.cancel(self._check_losses)
+
     # -- commands -------------------------------------------------------------------------------------------------
 
     def _command(self, command: Body) -> Body:
@@ -263,7 +282,7 @@ class Launcher:
             case ControlStatus():
                 now_s = time.monotonic()
                 actors = [info(ward, now_s) for ward in self._crew.wards.values()]
-                return ControlState(pid=os.getpid(), ready=self._told_ready, actors=actors)
+                return ControlState(pid=os.getpid(), ready=self._told_ready, actors=actors, losses=dict(self._losses.totals))
             case ControlStop():
                 self._stop()
             case ControlRestart(actor=name):

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 import signal
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from bus import losses
 from supervisor.children import Child
 from supervisor.process import exit_text
 from supervisor.restart import RestartLimits, after_failure
@@ -78,6 +80,8 @@ class Ward:
         self.reason = ""
         """Why it is down or was restarted, for the user."""
         self.last_exit = ""
+        self._lost: dict[str, int] = {}  # by the present process, as it said last
+        self._lost_before: Counter[str] = Counter()  # by those before it
         self._patience = patience
         self._spawn = spawn
         self._chance = chance
@@ -100,6 +104,11 @@ class Ward:
     def done(self) -> bool:
         """It ended because its work was finished."""
         return self.state is State.STOPPED and self.child.policy == "until-done" and self.last_exit == "exit 0"
+
+    @property
+    def losses(self) -> dict[str, int]:
+        """What was lost or set aside, by cause, in all of its lives together."""
+        return dict(self._lost_before + Counter(self._lost))
 
     def deadline_s(self) -> float:
         """When `run_due` is to be called next; infinite when nothing is due."""
@@ -139,6 +148,8 @@ class Ward:
         status = values.get("STATUS", self.status)
         news, self.status = status != self.status, status
         self._told = values.get("X_EARSHOT_REASON", self._told)
+        if "X_EARSHOT_LOSSES" in values:
+            self._lost = losses.from_text(values["X_EARSHOT_LOSSES"])
         trouble = values.get("X_EARSHOT_TROUBLE", self.trouble)
         worth_telling, self.trouble = trouble != self.trouble, trouble
         if values.get("WATCHDOG") == "1" and self.child.watchdog_s is not None and "beat" in self._due:
@@ -154,6 +165,8 @@ class Ward:
         """The present process is gone."""
         self.process = None
         self.last_exit = exit_text(returncode)
+        self._lost_before.update(self._lost)
+        self._lost = {}
         self._due.clear()
         event = exit_event(returncode, self.child.policy)
         # Otherwise a stop was asked for, or it was killed and the reason for that stands, or its work is done.

@@ -39,6 +39,7 @@ class Mic:
             Stamp(runtime.name, runtime.incarnation),
             ring_s=settings.ring_s,
             can_wait=settings.source == "file",  # what a dead predecessor read from a pipe is gone; a file is still there
+            on_bad=runtime.malformed,
         )
         self._source = self._open_source(settings)
         self._is_device = settings.source == "device"

@@ -33,7 +33,7 @@ class Ear:
         self._stream = stream
         self._config = config
         self._engine = engine
-        self._reader = AudioReader(runtime.context, runtime.addresses, stream, Stamp(runtime.name, runtime.incarnation))
+        self._reader = AudioReader(runtime.context, runtime.addresses, stream, Stamp(runtime.name, runtime.incarnation), runtime.malformed)
         self._hearing = Hearing(config, engine)
         self._epoch = ""
         self._unaccepted: dict[str, Span] = {}  # turns on their way to the spool, oldest first

@@ -28,13 +28,18 @@ class ActorExited(Body, frozen=True, kw_only=True):
     """`exit 0`, `signal SIGKILL`, …"""
 
 
-class EventsLost(Body, frozen=True, kw_only=True):
-    """A subscriber missed events: told once per episode."""
+class LossTold(Body, frozen=True, kw_only=True):
+    """Something was lost or set aside: told when an episode of it begins and when it is over, never for each one."""
 
-    topic: ClassVar[str] = "events.lost"
-    sender: str
-    lost_topic: str
-    count: int
+    topic: ClassVar[str] = "loss.told"
+    cause: str
+    """One of `bus.losses.Cause`. One that ends in `-ms` counts milliseconds of sound."""
+    number: int
+    """In this episode so far."""
+    total: int
+    """In this incarnation of the sender so far."""
+    over: bool = False
+    """Nothing has been added for some seconds."""
 
 
 class Probe(Body, frozen=True, kw_only=True):

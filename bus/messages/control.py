@@ -65,6 +65,8 @@ class ActorInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """How the last process ended, `exit 1` or `signal SIGKILL`; empty: none has ended."""
     detail: str = ""
     """What it waits for, or why it failed, for the user."""
+    losses: dict[str, int] = msgspec.field(default_factory=dict)
+    """What was lost or set aside, by cause (`bus.losses.Cause`), in all incarnations together."""
 
 
 class ControlState(Body, frozen=True, kw_only=True):
@@ -76,3 +78,5 @@ class ControlState(Body, frozen=True, kw_only=True):
     ready: bool
     """All actors were ready at once, at least at the first start."""
     actors: list[ActorInfo]
+    losses: dict[str, int] = msgspec.field(default_factory=dict)
+    """Of the launcher itself."""

@@ -9,12 +9,16 @@ import io
 import os
 import signal
 import sys
+import time
 
 import zmq
 
 from bus.addresses import Addresses
 from bus.codec import Stamp
+from bus.errors import WireError
 from bus.events import LoopBack, Publisher, Subscriber
+from bus.losses import CHECK_INTERVAL_S, Cause, Losses
+from bus.messages.base import Message
 from bus.notify import Notifier
 from bus.parent import die_with_parent
 from supervisor.loop import Loop, Signals
@@ -33,7 +37,8 @@ class Console:
         self._notifier = Notifier()
         stamp = Stamp(NAME, os.environ.get("EARSHOT_INCARNATION", str(os.getpid())))
         self._publisher = Publisher(context, addresses.events_in, stamp)
-        self._subscriber = Subscriber(context, addresses.events_out, TOPICS)
+        self._subscriber = Subscriber(context, addresses.events_out, TOPICS, self._on_bad, self._on_missed)
+        self._losses = Losses(time.monotonic_ns)
         self._probe = LoopBack(self._publisher, self._subscriber)
         self._loop = Loop()
 
@@ -63,6 +68,26 @@ class Console:
         for message in self._subscriber.receive():
             if not self._probe.hear(message):
                 self._write(self._conversation.render(message))
+
+    def _on_bad(self, _error: WireError) -> None:
+        self._count("messages-malformed", 1)
+
+    def _on_missed(self, _message: Message, number: int) -> None:
+        self._count("events-missed", number)
+
+    def _count(self, cause: Cause, number: int) -> None:
+        told = self._losses.count(cause, number)
+        if told is not None:
+            self._publisher.publish(told.body)
+            self._notifier.tell(X_EARSHOT_LOSSES=self._losses.to_text())
+            self._loop.every(CHECK_INTERVAL_S, self._check_losses)
+
+    def _check_losses(self) -> None:
+        for told in self._losses.check():
+            self._publisher.publish(told.body)
+        self._notifier.tell(X_EARSHOT_LOSSES=self._losses.to_text())
+        if not self._losses.in_episode:
+            self._loop.cancel(self._check_losses)
 
     def _write(self, text: str) -> None:
         if text:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Final
 
+from bus.losses import MEANINGS
 from bus.messages.control import ActorInfo, ControlState
 
-FIELDS: Final = ("actor", "state", "pid", "incarnation", "restarts", "up_s", "phase", "cpus", "rss_bytes", "last_exit")
+FIELDS: Final = ("actor", "state", "pid", "incarnation", "restarts", "up_s", "phase", "cpus", "rss_bytes", "last_exit", "losses")
 WIDTH_ELSEWHERE: Final = 140
 _COLOURS: Final = {"ready": "green", "failed": "red", "stopped": "dim"}
 
@@ -46,6 +48,21 @@ def show(state: ControlState) -> None:
     for actor in state.actors:
         if actor.detail:
             console.print(Text(f"  {actor.actor}: {actor.detail}"), soft_wrap=True)
+    lines = list(loss_lines(state))
+    if lines:
+        console.print(Text("\n  Lost or set aside", "yellow"))
+    for line in lines:
+        console.print(Text(f"  {line}"), soft_wrap=True)
+
+
+def loss_lines(state: ControlState) -> Iterator[str]:
+    """One line for each actor and cause: how much, and what that means."""
+    by_actor = {actor.actor: actor.losses for actor in state.actors} | {"launcher": state.losses}
+    for actor, losses in by_actor.items():
+        for cause, number in sorted(losses.items()):
+            amount = f"{number / 1000:.2f} s" if cause.endswith("-ms") else str(number)
+            meaning = MEANINGS.get(cause, "")
+            yield f"{actor}: {cause.removesuffix('-ms')} {amount}{f' ({meaning})' if meaning else ''}"
 
 
 def duration(seconds: float) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -32,13 +32,15 @@ def settings(**tables: dict[str, Any]) -> Settings:
 class Instance:
     """Starts actors, turns all of them, and ends them."""
 
-    def __init__(self, addresses: Addresses) -> None:
+    def __init__(self, addresses: Addresses, environ: Mapping[str, str] | None = None) -> None:
+        """`environ` may name a NOTIFY_SOCKET on which the actors tell how they are."""
         self.addresses = addresses
+        self.environ = environ or {}
         self._lives = itertools.count(1)
         self._running: dict[str, tuple[Runtime, Actor]] = {}
 
     def runtime(self, name: str, with_settings: Settings) -> Runtime:
-        runtime = Runtime(name, with_settings, self.addresses, Phases(), Notifier({}))
+        runtime = Runtime(name, with_settings, self.addresses, Phases(), Notifier(self.environ))
         runtime.every(TURN_S, lambda: None)  # so that no turn of its loop takes longer
         return runtime
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bus.losses import MEANINGS
 from bus.messages import body_types
 from bus.messages.jobs import AnyWork
 from supervisor.cli import cli
@@ -20,6 +21,11 @@ def test_every_topic_stands_in_the_protocol() -> None:
         topic for topic in body_types() if f"`{topic}`" not in text and f"`{topic} " not in text and not topic.startswith("control.")
     ]
     assert missing == []
+
+
+def test_every_cause_of_a_loss_stands_in_the_operations_manual() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text()
+    assert [cause for cause in MEANINGS if f"| `{cause}` |" not in text] == []
 
 
 def test_every_stage_of_a_turn_stands_in_the_architecture() -> None:

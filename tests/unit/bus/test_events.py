@@ -74,7 +74,7 @@ def test_a_reader_that_fell_behind_knows_how_much_it_missed(addresses: Addresses
         publisher.stamp.pack(ReplyWaiting(reason="never sent"))
     publisher.publish(ReplyWaiting(reason="last"))
     pump_until(lambda: len(heard) == 2, lambda: subscriber.socket.poll(10), lambda: heard.extend(subscriber.receive()))
-    assert (gaps, subscriber.lost) == ([25], 25)
+    assert gaps == [25]
     publisher.close()
     subscriber.close()
 
@@ -88,12 +88,11 @@ def test_rubbish_on_the_bus_is_counted_and_never_reaches_a_handler(addresses: Ad
         stranger.connect(addresses.events_in)
         heard: list[Message] = []
         pump_until(
-            lambda: subscriber.errors.counts.total() >= 3,
+            lambda: len(bad) >= 3,
             lambda: stranger.send_multipart([b"reply.delta", b"\xc1"]),
             lambda: subscriber.socket.poll(10),
             lambda: heard.extend(subscriber.receive()),
         )
     assert heard == []
-    assert len(bad) == 1
     publisher.close()
     subscriber.close()

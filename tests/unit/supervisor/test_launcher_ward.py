@@ -107,6 +107,22 @@ def test_the_last_words_of_one_life_are_not_those_of_the_next() -> None:
     assert "exit 1" in bench.ward.reason
 
 
+def test_what_each_life_lost_adds_up_and_survives_a_kill() -> None:
+    bench = Bench()
+    bench.say(X_EARSHOT_LOSSES="events-missed=2")
+    bench.say(X_EARSHOT_LOSSES="events-missed=5,frames-stale=1")
+    bench.end(-signal.SIGKILL)
+    bench.wait(1.0)
+    bench.say(X_EARSHOT_LOSSES="events-missed=1")
+    assert bench.ward.losses == {"events-missed": 6, "frames-stale": 1}
+
+
+def test_a_child_that_tells_nonsense_of_its_losses_does_no_harm() -> None:
+    bench = Bench()
+    bench.say(X_EARSHOT_LOSSES="=3,events-missed,frames-stale=-1,results-late=²,jobs-parked=4")
+    assert bench.ward.losses == {"jobs-parked": 4}
+
+
 def test_a_spent_budget_ends_in_failed_and_says_so() -> None:
     bench = Bench()
     for _ in range(3):

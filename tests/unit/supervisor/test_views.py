@@ -43,7 +43,23 @@ def test_status_as_json_has_the_promised_fields_and_no_others() -> None:
         "cpus": "0-4",
         "rss_bytes": 31_000_000,
         "last_exit": "signal SIGKILL",
+        "losses": {},
     }
+
+
+def test_status_says_what_was_lost_by_whom_and_what_that_means(capsys: pytest.CaptureFixture[str]) -> None:
+    behind = msgspec.structs.replace(VAD, losses={"audio-overrun-ms": 2310, "events-missed": 3})
+    status.show(ControlState(pid=1, ready=True, actors=[behind], losses={"messages-malformed": 7}))
+    printed = capsys.readouterr().out
+    assert "Lost or set aside" in printed
+    assert "vad: audio-overrun 2.31 s (sound that was overwritten before it was heard)" in printed
+    assert "vad: events-missed 3 (" in printed
+    assert "launcher: messages-malformed 7 (" in printed
+
+
+def test_status_does_not_speak_of_losses_when_there_are_none(capsys: pytest.CaptureFixture[str]) -> None:
+    status.show(ControlState(pid=1, ready=True, actors=[VAD]))
+    assert "Lost" not in capsys.readouterr().out
 
 
 def test_status_for_people_says_why_an_actor_failed(capsys: pytest.CaptureFixture[str]) -> None:
