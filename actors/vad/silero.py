@@ -7,11 +7,14 @@ verdict is up to 511 samples (32 ms) late: pre-roll covers that at the start, an
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actors.vad.engines import EngineError
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before onnxruntime is imported, which reports to its maker unless told not to
 
 if TYPE_CHECKING:
     import numpy as np

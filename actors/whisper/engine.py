@@ -7,7 +7,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # before huggingface_hub is imported: nothing leaves the machine
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"  # before huggingface_hub is imported: nothing leaves the machine
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # nor by onnxruntime, which from 1.31 on reports to its maker unless told not to
 
 import numpy as np
 from faster_whisper import WhisperModel, available_models, download_model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -62,6 +63,20 @@ def test_a_process_imports_only_what_it_uses(module: str, pays_for: set[str]) ->
     program = f"import sys\nimport {module}\nprint(*sorted({HEAVY!r} & set(sys.modules)))"
     out = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert set(out.split()) == pays_for
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "from actors.vad.silero import SileroEngine; SileroEngine(0.5)",
+        "from actors.whisper.engine import get_vad_model; get_vad_model()",
+    ],
+)
+def test_the_model_libraries_keep_no_identity_of_this_machine(program: str, tmp_path: Path) -> None:
+    """onnxruntime writes an id and a queue of reports below the home directory, and sends them, unless it is told not to."""
+    environ = {name: value for name, value in os.environ.items() if name not in ("XDG_CACHE_HOME", "ORT_DISABLE_TELEMETRY")}
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, env={**environ, "HOME": str(tmp_path)}, check=True)
+    assert [str(path) for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_no_module_is_part_of_a_circle() -> None:
