@@ -10,12 +10,12 @@ import faulthandler
 import os
 import sys
 
-from actors.liveness import Beat, Phases
+from actors.liveness import Beat, Deadlines, Phases
 from bus.notify import Notifier
 from bus.parent import die_with_parent
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str], deadlines: Deadlines | None = None) -> int:
     """Run the actor named by the first argument; return the exit status."""
     if not arguments or arguments[0].startswith("-"):
         sys.stderr.write("usage: python -m actors NAME [--set SECTION.KEY=JSON]...\n")
@@ -24,7 +24,7 @@ def main(arguments: list[str]) -> int:
     faulthandler.enable()  # on SIGABRT too: that is how the parent asks for the stacks
     die_with_parent()
     _pin(os.environ.get("EARSHOT_CPUS", ""))
-    phases = Phases()
+    phases = Phases(deadlines=deadlines)
     notifier = Notifier()
     beat = Beat(phases, notifier, os.environ)
     beat.start()

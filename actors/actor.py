@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import msgspec
 import zmq
 
-from actors.liveness import HANDLING_S, IDLE_S, LOADING_S, STOPPING_S, Phases
+from actors.liveness import Phases
 from actors.log import Log
 from actors.registry import find
 from actors.timers import Timer, Timers
@@ -190,16 +190,16 @@ class Runtime:
         self._begin_probe()
         while self._exit_code is None:
             self._turn_once()
-        self.phases.enter("stopping", STOPPING_S)
+        self.phases.enter("stopping", self.phases.deadlines.stopping_s)
         self._notifier.tell(STOPPING="1")
         actor.close()
         self._close()
         return self._exit_code
 
     def _turn_once(self) -> None:
-        self.phases.enter("idle", IDLE_S)
+        self.phases.enter("idle", self.phases.deadlines.idle_s)
         ready = self._poller.poll(self.timers.wait_ms(LONGEST_POLL_MS))
-        self.phases.enter("handling", HANDLING_S)
+        self.phases.enter("handling", self.phases.deadlines.handling_s)
         for source, _ in ready:
             callback = self._callbacks.get(source)  # an earlier callback of this round may have ended the watch
             if callback is not None:
@@ -264,12 +264,12 @@ class Runtime:
 
 def run(name: str, arguments: list[str], phases: Phases, notifier: Notifier) -> int:
     """Run actor `name` until it stops; return the exit status, EX_CONFIG for what only the user can put right."""
-    phases.enter("loading", LOADING_S)
     try:
         settings = _settings(arguments)
         addresses = Addresses.resolve(settings.instance.runtime_dir, settings.instance.state_dir)
-        runtime = Runtime(name, settings, addresses, phases, notifier)
-        return runtime.run(find(name))
+        found = find(name)
+        phases.enter("loading", phases.deadlines.loading_s)
+        return Runtime(name, settings, addresses, phases, notifier).run(found)
     except EarshotError as error:
         notifier.tell(X_EARSHOT_REASON=str(error), STATUS=str(error))
         sys.stderr.write(f"{name}: {error}\n")

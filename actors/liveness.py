@@ -1,8 +1,9 @@
 """The honest beat: the parent hears WATCHDOG=1 only while the main loop keeps the deadlines it set itself.
 
 The main loop is always in a named phase with a deadline. A thread of its own looks at that phase; when it has overstayed, the
-stack of every thread goes to stderr and the beat stops. The parent (our launcher or systemd) then sends SIGABRT, on which
-faulthandler writes the stacks once more (it can, even when native code holds the GIL), and SIGKILL.
+stack of every thread goes to stderr, and the parent (our launcher or systemd) is told WATCHDOG=trigger. Where even that thread
+cannot run (SIGSTOP, native code that holds the GIL), the beat just stops, and the parent notices that. It then sends SIGABRT, on
+which faulthandler writes the stacks once more (it can, whoever holds the GIL), and SIGKILL.
 """
 
 from __future__ import annotations
@@ -13,43 +14,70 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from bus.notify import Notifier
 
-LOADING_S = 300.0
-IDLE_S = 2.0
-HANDLING_S = 5.0
-STOPPING_S = 5.0
+OWN_DELAY_S = 0.25
+"""Later than planned by more than this, the beat itself did not run: the process was stopped, or had no processor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """How long the main loop may stay in the phases that every actor has, seconds."""
+
+    importing_s: float = 60.0
+    """The largest imports take 3 s from a warm disk; from an SD card ten times that."""
+    loading_s: float = 60.0
+    """Building the actor. What takes longer (a model) is a phase of its own."""
+    idle_s: float = 2.0
+    handling_s: float = 5.0
+    stopping_s: float = 5.0
+
+
+class _Phase(NamedTuple):
+    name: str
+    deadline_ns: int
+    length_s: float
 
 
 class Phases:
     """Which phase the main loop is in, and until when. Pure but for the clock that is handed in."""
 
-    def __init__(self, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
+    def __init__(self, clock_ns: Callable[[], int] = time.monotonic_ns, deadlines: Deadlines | None = None) -> None:
+        self.deadlines = deadlines or Deadlines()
         self._clock_ns = clock_ns
-        self._current = ("loading", clock_ns() + round(LOADING_S * 1e9))
+        self.enter("importing", self.deadlines.importing_s)
+        self._forgiven = (self._current, 0)
 
     @property
     def name(self) -> str:
-        return self._current[0]
+        return self._current.name
 
     def enter(self, name: str, deadline_s: float) -> None:
         """The main loop is in phase `name` now and promises to leave it within `deadline_s`."""
-        self._current = (name, self._clock_ns() + round(deadline_s * 1e9))
+        self._current = _Phase(name, self._clock_ns() + round(deadline_s * 1e9), deadline_s)
 
     @contextmanager
     def during(self, name: str, deadline_s: float) -> Iterator[None]:
         """Enter a phase for the length of a block, then go back to the one before with its own deadline begun anew."""
-        before = self._current[0]
+        before = self._current
         self.enter(name, deadline_s)
         try:
             yield
         finally:
-            self.enter(before, HANDLING_S)
+            self.enter(before.name, before.length_s)
 
     def overstayed_s(self) -> float:
         """How long the present phase has been over its deadline; negative while it is within."""
-        return (self._clock_ns() - self._current[1]) / 1e9
+        phase, (forgiven, gap_ns) = self._current, self._forgiven
+        return (self._clock_ns() - phase.deadline_ns - (gap_ns if forgiven is phase else 0)) / 1e9
+
+    def forgive(self, gap_s: float) -> None:
+        """The process did not run for `gap_s`: the present phase has that much longer. For the thread that watches."""
+        phase, (forgiven, gap_ns) = self._current, self._forgiven
+        self._forgiven = (phase, round(gap_s * 1e9) + (gap_ns if forgiven is phase else 0))
 
 
 class Beat(threading.Thread):
@@ -60,21 +88,32 @@ class Beat(threading.Thread):
         self._phases = phases
         self._notifier = notifier
         self._ended = threading.Event()
+        self._dumped = False
         watchdog_s = int(environ.get("WATCHDOG_USEC") or 2_000_000) / 1e6
         self._interval_s = watchdog_s / 4
 
     def run(self) -> None:
-        dumped = False
+        planned_s = time.monotonic() + self._interval_s
         while not self._ended.wait(self._interval_s):
-            if self._phases.overstayed_s() <= 0:
-                self._notifier.tell(WATCHDOG="1", X_EARSHOT_PHASE=self._phases.name)
-                dumped = False
-            elif not dumped:
-                dumped = True
-                with suppress(OSError):  # a full disk
-                    sys.stderr.write(f"phase {self._phases.name!r} overstayed its deadline; stacks of all threads:\n")
-                    sys.stderr.flush()
-                    faulthandler.dump_traceback(all_threads=True)
+            late_s = time.monotonic() - planned_s
+            if late_s > OWN_DELAY_S:
+                self._phases.forgive(late_s)
+            self._look()
+            planned_s = time.monotonic() + self._interval_s
 
     def end(self) -> None:
         self._ended.set()
+
+    def _look(self) -> None:
+        name = self._phases.name
+        if self._phases.overstayed_s() <= 0:
+            self._notifier.tell(WATCHDOG="1", X_EARSHOT_PHASE=name)
+            self._dumped = False
+            return
+        if not self._dumped:
+            self._dumped = True
+            with suppress(OSError):  # a full disk
+                sys.stderr.write(f"phase {name!r} overstayed its deadline; stacks of all threads:\n")
+                sys.stderr.flush()
+                faulthandler.dump_traceback(all_threads=True)
+        self._notifier.tell(WATCHDOG="trigger", X_EARSHOT_PHASE=name)  # each time: a full queue may have lost the last

@@ -147,6 +147,8 @@ class WhisperSettings(_Table, frozen=True):
     """A segment that compresses better than this is a repetition and is dropped."""
     min_rms_dbfs: Annotated[float, Meta(ge=-120.0, le=0.0)] = -60.0
     """Audio quieter than this at its loudest is not given to the model, dB of full scale."""
+    load_timeout_s: Annotated[float, Meta(gt=0.0, le=3600.0)] = 240.0
+    """Longest time that loading the model may take once it is on this machine; then the worker counts as hung."""
     download: bool = True
     """Whether a model that is not on this machine may be fetched. It is the one thing Earshot ever fetches."""
 

@@ -22,6 +22,8 @@ from supervisor.states import Action, Event, State, exit_event, step
 TELL_AFTER_S = 1.0
 """What a starting child waits for is told when it still does so after this: the user waits too, and wants to know for what."""
 
+_HUNG = {"beat": "no beat", "phase": "over its deadline"}
+
 
 class Living(Protocol):
     """What a ward needs of a process; `process.Process` is one."""
@@ -154,7 +156,9 @@ class Ward:
         worth_telling, self.trouble = trouble != self.trouble, trouble
         if values.get("WATCHDOG") == "1" and self.child.watchdog_s is not None and "beat" in self._due:
             self._due["beat"] = now_s + self.child.watchdog_s
-        if values.get("READY") == "1":
+        if values.get("WATCHDOG") == "trigger" and self.state in (State.STARTING, State.READY):
+            self._hung("phase", now_s)
+        elif values.get("READY") == "1":
             self.handle(Event.READY, now_s)
         elif news and self.state is State.STARTING:
             self._due["tell"] = now_s + TELL_AFTER_S
@@ -236,8 +240,8 @@ class Ward:
     def _hung(self, what: str, now_s: float) -> None:
         phase = f" in phase {self.phase}" if self.phase else ""
         log = f"see its stacks with `supervisor logs {self.name}`"
-        if what == "beat":
-            self.reason = f"{self.name} hung{phase} (no beat); {log}"
+        if what in _HUNG:
+            self.reason = f"{self.name} hung{phase} ({_HUNG[what]}); {log}"
         else:
             self.reason = f"{self.name} was not ready within {self._patience.ready_s:g} s{phase}; {log}"
         self.handle(Event.HUNG, now_s)

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 MIN_VOICE_PROB = 0.15
 """Below this Silero is sure that no voice is in the whole utterance. Low, because losing speech is worse than hearing noise."""
 
+LEASE_MARGIN_S = 5.0
+"""From the deadline of the phase `transcribing` until the process is gone: a beat, the stacks, the kill."""
+TRANSCRIBING_FLOOR_S = 10.0
+TRANSCRIBING_PER_AUDIO = 2.0
+TRANSCRIBING_PER_TRIAL = 20.0
+
 
 class Whisper:
     """One loaded model in one process, with cores of its own."""
@@ -27,10 +33,14 @@ class Whisper:
         threads = min(settings.threads or cores, cores)  # more threads than cores would wait for each other at every barrier
         os.environ["OMP_NUM_THREADS"] = str(threads)
         runtime.status(f"loading {settings.model}")
-        from actors.whisper.engine import Engine
-
+        phases = runtime.phases
+        with phases.during("importing", phases.deadlines.importing_s):
+            from actors.whisper.engine import Engine, find_model
+        with phases.during("finding model", runtime.settings.launcher.ready_timeout_s):  # it may have to be fetched
+            path = find_model(settings.model, download=settings.download)
+        with phases.during("loading model", settings.load_timeout_s):
+            self._engine = Engine(path, settings, threads)
         self._runtime = runtime
-        self._engine = Engine(settings, threads)
         self._limits = Limits(
             no_speech_prob=settings.no_speech_threshold,
             avg_logprob=settings.log_prob_threshold,
@@ -48,8 +58,11 @@ class Whisper:
         work = lease.job.work
         assert isinstance(work, Transcribe), f"a {lease.job.stage} job in the queue {Transcribe.queue}"
         start_ns = self._runtime.clock.monotonic_ns()
+        limit_s = longest_s(work.audio_ms / 1000, self._engine.trial_s)
+        if lease.deadline_ms < 1000 * (limit_s + LEASE_MARGIN_S):  # a slow machine: the job is not to go elsewhere before that
+            lease.extend(round(1000 * (limit_s + LEASE_MARGIN_S)))
         try:
-            with self._runtime.phases.during("transcribing", lease.deadline_ms / 1000):
+            with self._runtime.phases.during("transcribing", limit_s):
                 segments, judgement = self._transcribe(lease.payload or b"", work.speech_ms)
         except (RuntimeError, ValueError) as error:  # what CTranslate2 raises; one utterance must not take the worker with it
             self._runtime.log.exception("an utterance cannot be decoded", turn=lease.job.turn)
@@ -80,3 +93,13 @@ class Whisper:
             return [], Judgement("", rejected)
         segments = self._engine.transcribe(pcm)
         return segments, judge_text(segments, speech_ms, self._limits)
+
+
+def longest_s(audio_s: float, trial_s: float) -> float:
+    """How long a decoding that ends at all may take here, seconds, given what the trial at the start took.
+
+    Whisper always hears 30 s, so an utterance costs one encoding, which the trial has measured, and at worst three tries of some
+    400 tokens. For medium.en with five beams a token is 4.6 G operations and an encoding 1.1 T: six trials in all, when nothing
+    else wants the cores. Three times that is left for what else runs on them.
+    """
+    return max(TRANSCRIBING_FLOOR_S, TRANSCRIBING_PER_TRIAL * trial_s) + TRANSCRIBING_PER_AUDIO * audio_s

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,9 +41,12 @@ class Sound:
 class Engine:
     """A loaded model. Loading takes seconds and raises SetupError with what to do."""
 
-    def __init__(self, settings: WhisperSettings, threads: int) -> None:
+    trial_s: float
+    """How long one second of silence took on this machine: encoding, which costs the same for every utterance, and a few words."""
+
+    def __init__(self, path: str, settings: WhisperSettings, threads: int) -> None:
+        """`path` is a directory that `find_model` gave."""
         self._settings = settings
-        path = find_model(settings.model, download=settings.download)
         try:
             self._model = WhisperModel(path, device=settings.device, compute_type=settings.compute_type, cpu_threads=threads)
         except (RuntimeError, ValueError, OSError) as error:
@@ -50,7 +54,9 @@ class Engine:
                 f"cannot load the Whisper model in {path}: {error}; set whisper.model, whisper.device or whisper.compute_type"
             ) from None
         self._voice = get_vad_model()
+        begun_s = time.monotonic()
         self.transcribe(bytes(2 * SAMPLE_RATE_HZ))  # the first run allocates; no speaker should wait for that
+        self.trial_s = time.monotonic() - begun_s
 
     def look(self, pcm: bytes) -> Sound:
         """Measure mono int16 PCM at 16 kHz."""

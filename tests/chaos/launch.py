@@ -18,7 +18,7 @@ def main(children_json: str, patience_json: str) -> int:
     children = []
     for entry in json.loads(children_json):
         program = entry.pop("program")
-        children.append(Child(argv=(sys.executable, "-m", f"tests.chaos.{program}"), **{"watchdog_s": 0.5, **entry}))
+        children.append(Child(argv=(sys.executable, "-m", *f"tests.chaos.{program}".split()), **{"watchdog_s": 0.5, **entry}))
     patience = json.loads(patience_json)
     restart = RestartLimits(**patience.pop("restart", {}))
     addresses = Addresses.resolve()

@@ -22,7 +22,7 @@ SAMPLES = json.loads((ASSETS / "speech" / "transcripts.json").read_text())["file
 
 @pytest.fixture(scope="module")
 def engine() -> Engine:
-    return Engine(WhisperSettings(model=str(MODEL)), threads=2)
+    return Engine(str(MODEL), WhisperSettings(), threads=2)
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: str(sample["file"]))
@@ -84,4 +84,4 @@ def test_a_damaged_model_is_told_with_advice(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes((MODEL / name).read_bytes())
     (tmp_path / "model.bin").write_bytes((MODEL / "model.bin").read_bytes()[:5000])
     with pytest.raises(SetupError, match=r"cannot load the Whisper model in .*; set whisper.model"):
-        Engine(WhisperSettings(model=str(tmp_path)), threads=1)
+        Engine(str(tmp_path), WhisperSettings(), threads=1)

@@ -164,6 +164,26 @@ def test_silence_gets_the_stacks_written_then_the_kill_then_a_restart() -> None:
     assert bench.ward.reason == "deaf hung in phase handling (no beat); see its stacks with `supervisor logs deaf`"
 
 
+def test_a_child_that_says_that_it_hangs_is_not_waited_for() -> None:
+    bench = Bench()
+    bench.get_ready()
+    bench.say(WATCHDOG="trigger", X_EARSHOT_PHASE="transcribing")
+    bench.say(WATCHDOG="trigger", X_EARSHOT_PHASE="transcribing")
+    assert bench.process.signals == [signal.SIGABRT, signal.SIGCONT]
+    bench.end(-signal.SIGABRT)
+    assert bench.ward.state is State.BACKING_OFF
+    assert bench.ward.reason.startswith("deaf hung in phase transcribing (over its deadline); see its stacks")
+
+
+def test_a_child_that_hangs_while_it_stops_gets_the_time_that_it_has_to_stop() -> None:
+    bench = Bench()
+    bench.get_ready()
+    bench.ward.handle(Event.STOP, bench.now_s, stop_s=0.6)
+    bench.say(WATCHDOG="trigger", X_EARSHOT_PHASE="stopping")
+    assert signal.SIGABRT not in bench.process.signals
+    assert bench.ward.reason == ""
+
+
 def test_a_child_that_beats_is_left_alone() -> None:
     bench = Bench()
     bench.get_ready()
