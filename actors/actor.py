@@ -107,7 +107,7 @@ class Runtime:
     def jobs(self) -> JobClient:
         """The connection to the dispatcher, made when first used."""
         if self._jobs is None:
-            client = JobClient(self.context, self.addresses.jobs, Stamp(self.name, self.incarnation), self.malformed)
+            client = JobClient(self.context, self.addresses.jobs, Stamp(self.name, self.incarnation), self.malformed, self.unsent)
             self.watch(client.socket, client.receive)
             self.watch(client.monitor, client.notice_connection)
             self.every(1.0, client.resend)
@@ -131,6 +131,10 @@ class Runtime:
         if self._errors.count(error):
             self.log.warning("bad message dropped", error=str(error))
         self.count("messages-malformed")
+
+    def unsent(self) -> None:
+        """There was no room for a message; it is sent again later."""
+        self.count("messages-unsent")
 
     def _check_losses(self) -> None:
         self._tell_losses(*self._losses.check())

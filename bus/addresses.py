@@ -111,7 +111,7 @@ class Addresses:
         return f"ipc://{self.audio_file(stream, 'hist')}"
 
     def audio_file(self, stream: str, kind: str) -> Path:
-        """The file of a stream: `live` and `hist` are sockets, `lock` its lock, `mark` its last commit."""
+        """The file of a stream: `live` and `hist` are sockets, `lock` its lock, `mark` its last commit, `life` its sign of life."""
         return self.audio_dir / f"{check_stream_name(stream)}.{kind}"
 
     def audio_streams(self) -> list[str]:
@@ -152,17 +152,37 @@ class Lock:
     def __init__(self, path: Path, what: str) -> None:
         """Take the lock, or raise InstanceRunning with `what` and the holder's process id."""
         self._path = path
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if not _try_lock(self._fd):
-            holder = os.read(self._fd, 32).decode(errors="replace").strip() or "unknown"
+        self._fd = self._open(what)
+        while not _is_at(self._fd, path):  # its last holder has removed it: who comes after us would lock another file
             os.close(self._fd)
-            raise InstanceRunning(f"{what} (process {holder} holds {path})")
+            self._fd = self._open(what)
         os.ftruncate(self._fd, 0)
         os.write(self._fd, str(os.getpid()).encode())
 
+    def _open(self, what: str) -> int:
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if _try_lock(fd):
+            return fd
+        holder = os.read(fd, 32).decode(errors="replace").strip() or "unknown"
+        os.close(fd)
+        raise InstanceRunning(f"{what} (process {holder} holds {self._path})")
+
     def release(self) -> None:
-        """Give the lock back. The file stays: unlinking it would let two holders in."""
+        """Give the lock back. The file stays."""
         os.close(self._fd)
+
+    def remove(self) -> None:
+        """Give the lock back and remove its file, in that order of effect: while the file has its name, the lock is held."""
+        self._path.unlink(missing_ok=True)
+        os.close(self._fd)
+
+
+def _is_at(fd: int, path: Path) -> bool:
+    """Whether `path` still is the name of the open file."""
+    try:
+        return os.path.samestat(os.fstat(fd), path.stat())
+    except OSError:
+        return False
 
 
 def _try_lock(fd: int, tries: int = 20) -> bool:

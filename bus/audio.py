@@ -18,6 +18,7 @@ from bus.addresses import Addresses, Lock
 from bus.codec import Stamp, decode
 from bus.errors import WireError
 from bus.events import configure
+from bus.lifesign import Death, LifeSign
 from bus.limits import (
     AUDIO_HIGH_WATER_MARK,
     FRAME_BYTES,
@@ -76,21 +77,28 @@ class AudioSource:
         self._stamp = stamp
         self._can_wait = can_wait
         self._mark_file = addresses.audio_file(stream, "mark")
-        self._lock_file = addresses.audio_file(stream, "lock")
-        self._lock = Lock(self._lock_file, f"the stream {stream!r} has a source already")
+        self._lock = Lock(addresses.audio_file(stream, "lock"), f"the stream {stream!r} has a source already")
         mark = Mark.read(self._mark_file) if can_wait else None
         self.mark = mark or Mark(os.urandom(4).hex(), 0, "")
         if can_wait:
             self.mark.write(self._mark_file)  # at once: a successor that took another epoch would have every turn answered twice
+        self._life = None if can_wait else LifeSign(addresses.audio_file(stream, "life"), self.mark.epoch)
         self.ended = False
+        self._hole_sample = self._hole_samples = 0
         frames = ring_s * SAMPLE_RATE_HZ // FRAME_SAMPLES
         self._ring = Ring(frames * FRAME_SAMPLES, self.mark.sample)
         self._captured_ns = array("q", bytes(8 * frames))
         self._live = context.socket(zmq.PUB)
         self.history = context.socket(zmq.ROUTER)
+        self._socket_files = [addresses.audio_file(stream, kind) for kind in ("live", "hist")]
         for socket, endpoint in ((self._live, addresses.audio_live(stream)), (self.history, addresses.audio_history(stream))):
             configure(socket, AUDIO_HIGH_WATER_MARK)
             socket.bind(endpoint)
+
+    @property
+    def predecessor(self) -> Death | None:
+        """Where a source of this name that cannot wait was when it was killed; None when none was."""
+        return self._life.predecessor if self._life else None
 
     @property
     def epoch(self) -> str:
@@ -114,9 +122,13 @@ class AudioSource:
 
     def publish(self, first_sample: int, pcm: bytes, captured_ns: int) -> None:
         """Publish one frame of 480 samples. `first_sample` is a multiple of 480; a jump forward is a hole, kept as silence."""
+        if first_sample - self._ring.newest >= self._ring_samples:
+            self._hole_sample, self._hole_samples = self._ring.newest, first_sample - self._ring.newest
         for number in range(max(self._ring.newest, first_sample - self._ring_samples), first_sample + 1, FRAME_SAMPLES):
             self._captured_ns[self._slot(number)] = captured_ns
         self._ring.append(first_sample, pcm)
+        if self._life:
+            self._life.note(self._ring.newest, captured_ns)  # before anybody hears of it, so that it is never less than what was heard
         self._send_live(AudioFrame(epoch=self.epoch, first_sample=first_sample, captured_ns=captured_ns), pcm)
 
     def end(self, captured_ns: int) -> None:
@@ -141,10 +153,14 @@ class AudioSource:
         """Give the stream's name back. After a finished stream its files go too."""
         self._live.close()
         self.history.close()
+        if self._life:
+            self._life.remove()
         if self.finished:
-            self._mark_file.unlink(missing_ok=True)
-            self._lock_file.unlink(missing_ok=True)
-        self._lock.release()
+            for path in (*self._socket_files, self._mark_file):
+                path.unlink(missing_ok=True)
+            self._lock.remove()
+        else:
+            self._lock.release()
 
     @property
     def _ring_samples(self) -> int:
@@ -183,6 +199,10 @@ class AudioSource:
             committed_sample=self.mark.sample,
             note=self.mark.note,
             ended=self.ended,
+            hole_sample=self._hole_sample,
+            hole_samples=self._hole_samples,
+            died_epoch=self.predecessor.epoch if self.predecessor else "",
+            died_sample=self.predecessor.newest_sample if self.predecessor else 0,
         )
         self.history.send_multipart([peer, *self._stamp.pack(answer, stream=self.stream, payload=pcm)], zmq.NOBLOCK)
 
@@ -202,6 +222,10 @@ class Missing:
 
     first_sample: int
     samples: int
+    cause: str = "overrun"
+    """`overrun`, or `restart`: they died with their source."""
+    told: int = 0
+    """How many of them the source has told of itself: it never had them."""
 
 
 @dataclass(frozen=True)
@@ -234,11 +258,14 @@ class AudioReader:
         addresses: Addresses,
         stream: str,
         stamp: Stamp,
+        *,
         on_bad: Callable[[WireError], None] | None = None,
+        on_unsent: Callable[[], None] | None = None,
     ) -> None:
-        """`on_bad` is told of each message that does not follow the protocol."""
+        """`on_bad` is told of each message that does not follow the protocol, `on_unsent` of each commit for which there was no room."""
         self.stream = stream
         self._on_bad = on_bad
+        self._on_unsent = on_unsent
         self._stamp = stamp
         self._epoch = ""
         self._next = -1
@@ -265,9 +292,13 @@ class AudioReader:
 
     def commit(self, sample: int, note: str = "") -> None:
         """Everything before `sample` will not be asked for again. `note` goes to this reader's successor."""
-        self.history.send_multipart(
-            self._stamp.pack(AudioCommit(epoch=self._epoch, sample=sample, note=note), stream=self.stream), zmq.NOBLOCK
-        )
+        try:
+            self.history.send_multipart(
+                self._stamp.pack(AudioCommit(epoch=self._epoch, sample=sample, note=note), stream=self.stream), zmq.NOBLOCK
+            )
+        except zmq.Again:  # the source is stopped, or gone; a later commit says it all
+            if self._on_unsent:
+                self._on_unsent()
 
     def tick(self) -> None:
         """Ask again when nothing has come for a second: a question, or the end of the stream, may have been lost, or a new source of
@@ -317,13 +348,13 @@ class AudioReader:
         if len(pcm) != len(history.captured_ns) * FRAME_BYTES:
             raise WireError(f"{history.topic}: {len(pcm)} bytes for {len(history.captured_ns)} frames")
         if history.epoch != self._epoch:
+            if history.died_epoch == self._epoch and history.died_sample > self._next >= 0:
+                yield Missing(self._next, history.died_sample - self._next, "restart")
             first = history.committed_sample if self._next < 0 else 0
             self._epoch, self._next, self._ended = history.epoch, first, False
             yield NewEpoch(history.epoch, first, history.note)
         if history.first_sample > self._next:
-            missing = Missing(self._next, history.first_sample - self._next)
-            self._next = history.first_sample
-            yield missing
+            yield self._miss(history)
         for index, captured_ns in enumerate(history.captured_ns):
             if history.first_sample + index * FRAME_SAMPLES == self._next:
                 yield self._advance(pcm[index * FRAME_BYTES : (index + 1) * FRAME_BYTES], captured_ns)
@@ -331,6 +362,13 @@ class AudioReader:
             self.ask()
         elif history.ended and not self._ended:
             yield self._end()
+
+    def _miss(self, history: AudioHistory) -> Missing:
+        begin, end = self._next, history.first_sample
+        hole_end = history.hole_sample + history.hole_samples
+        told = max(0, min(end, hole_end) - max(begin, history.hole_sample))
+        self._next = end
+        return Missing(begin, end - begin, told=told)
 
     def _advance(self, pcm: bytes, captured_ns: int) -> Frame:
         frame = Frame(self._next, pcm, captured_ns)

@@ -89,9 +89,12 @@ class JobClient:
         endpoint: str,
         stamp: Stamp,
         on_bad: Callable[[WireError], None] | None = None,
+        on_unsent: Callable[[], None] | None = None,
     ) -> None:
+        """`on_bad` is told of each message that does not follow the protocol, `on_unsent` of each for which there was no room."""
         self._stamp = stamp
         self._on_bad = on_bad
+        self._on_unsent = on_unsent
         self._submitted: dict[str, _Unsent] = {}
         self._ending: dict[str, _Unsent] = {}
         self._lease: Lease | None = None
@@ -175,8 +178,9 @@ class JobClient:
     def _send(self, unsent: _Unsent) -> None:
         try:
             self.socket.send_multipart(self._stamp.pack(unsent.body, payload=unsent.payload), zmq.NOBLOCK)
-        except zmq.Again:
-            return  # no dispatcher and a full queue; it is sent again on reconnection
+        except zmq.Again:  # no dispatcher and a full queue; it is sent again on reconnection
+            if self._on_unsent:
+                self._on_unsent()
 
     def _hello(self) -> None:
         if self._handler is not None:

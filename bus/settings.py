@@ -106,6 +106,8 @@ class VadSettings(_Table, frozen=True):
     """Speech needed within 150 ms to open an utterance, so that a click does not."""
     maximum_s: Annotated[float, Meta(ge=7.0, le=30.0)] = 30.0
     """Longest utterance; a longer one is ended here. Whisper hears 30 s at a time."""
+    stale_ms: Annotated[int, Meta(ge=100, le=60_000)] = 1000
+    """A frame that is heard later than this after it was spoken is counted and told of; it is heard all the same."""
 
     @property
     def endpointing(self) -> Endpointing:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from actors.mic.pacer import Pacer
 from actors.mic.sources import Frame, Source, SourceError
 from bus.audio import AudioSource
 from bus.codec import Stamp
-from bus.limits import FRAME_SAMPLES
+from bus.limits import FRAME_MS, FRAME_SAMPLES, SAMPLE_RATE_HZ
 from bus.messages.audio import AudioClosed, AudioGap, AudioOpened
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 BURST_FRAMES = 100  # as many at once, then the loop sees to the readers
 SUPERVISE_S = 0.25
 REOPEN_S = 20.0  # a sound server that hangs can take this long to say so
-FAREWELL_S = 0.1  # for the last event to leave
+FAREWELL_S = 0.1  # for the last event to leave, and for the first until it can
 
 
 class Mic:
@@ -47,6 +47,7 @@ class Mic:
         self._timer: Timer | None = None
         self._watched: int | None = None
         self._finished = False
+        self._heard = False
         runtime.watch(self._audio.history, self._serve)
         runtime.after(FAREWELL_S, self._announce)
         self._tell()
@@ -63,10 +64,14 @@ class Mic:
             source = open_source(settings, self._runtime.clock, self._audio.mark.sample)
             source.open()
         except SourceError:
-            self._audio.end(self._runtime.clock.monotonic_ns())  # a stream that never was leaves no trace
-            self._audio.close()
+            self._end_stream()
             raise
         return source
+
+    def _end_stream(self) -> None:
+        """A stream that never was leaves no trace."""
+        self._audio.end(self._runtime.clock.monotonic_ns())
+        self._audio.close()
 
     def _announce(self) -> None:
         self._runtime.publish(AudioOpened(epoch=self._audio.epoch, source=self._source.label), stream=self._audio.stream)
@@ -107,16 +112,24 @@ class Mic:
 
     def _read(self, max_frames: int) -> list[Frame]:
         if not self._is_device:
-            return self._source.read(max_frames)
+            try:
+                return self._source.read(max_frames)
+            except SourceError:
+                self._end_stream()
+                raise
         with self._runtime.phases.during("capturing", REOPEN_S):
             return self._source.read(max_frames)
 
     def _publish(self, frames: list[Frame]) -> None:
         now_ns = self._runtime.clock.monotonic_ns()
         for frame in frames:
+            captured_ns = frame.captured_ns or now_ns
             if frame.first_sample > self._audio.newest:
-                self._tell_gap(frame.first_sample)
-            self._audio.publish(frame.first_sample, frame.pcm, frame.captured_ns or now_ns)
+                self._tell_gap(self._audio.epoch, self._audio.newest, frame.first_sample - self._audio.newest, "device")
+            if self._is_device and not self._heard:
+                self._heard = True
+                self._tell_restart(captured_ns)
+            self._audio.publish(frame.first_sample, frame.pcm, captured_ns)
         self._tell()
         if self._source.ended and not self._audio.ended:
             self._watch(None)
@@ -124,10 +137,21 @@ class Mic:
             if self._audio.finished:
                 self._finish()
 
-    def _tell_gap(self, until_sample: int) -> None:
-        newest = self._audio.newest
-        gap = AudioGap(epoch=self._audio.epoch, first_sample=newest, samples=until_sample - newest, cause="device")
-        self._runtime.publish(gap, stream=self._audio.stream)
+    def _tell_restart(self, captured_ns: int) -> None:
+        """The first frame after a source that was killed: what fell in between is gone. What a dead source had not read from a pipe is
+        not, so this is for devices."""
+        died = self._audio.predecessor
+        if died is not None:
+            gap_ms = (captured_ns - died.captured_ns) / 1e6 - FRAME_MS
+            self._tell_gap(died.epoch, died.newest_sample, max(0, round(gap_ms / FRAME_MS)) * FRAME_SAMPLES, "restart")
+
+    def _tell_gap(self, epoch: str, first_sample: int, samples: int, cause: Literal["device", "restart"]) -> None:
+        """Tell of samples that nobody will ever hear. The event waits a moment: a source that has just begun may not be connected yet."""
+        stream = self._audio.stream
+        self._runtime.count("audio-device-ms" if cause == "device" else "audio-restart-ms", samples * 1000 // SAMPLE_RATE_HZ, stream=stream)
+        if samples:
+            gap = AudioGap(epoch=epoch, first_sample=first_sample, samples=samples, cause=cause)
+            self._runtime.after(FAREWELL_S, lambda: self._runtime.publish(gap, stream=stream))
 
     def _tell(self) -> None:
         for note in self._source.take_notes():

@@ -34,7 +34,7 @@ class StdinSource:
         return self._fd
 
     def read(self, max_frames: int) -> list[Frame]:
-        """Raise SourceError when the first bytes are those of a sound file."""
+        """Raise SourceError when the first bytes are those of a sound file, and when there are none at all."""
         # Not O_NONBLOCK: that would also change the descriptor of everybody else who has it.
         if self._ended or not select.select([self._fd], [], [], 0)[0]:
             return []
@@ -65,9 +65,9 @@ class StdinSource:
         """The descriptor is not ours."""
 
     def _end(self) -> list[Frame]:
-        self._ended = True
         if not self._heard_bytes:
-            self._notes.append("standard input ended without any sound")
+            raise SourceError("standard input is empty: there is no sound in it; pipe raw PCM into it (16 kHz, mono, s16le)")
+        self._ended = True
         if self._half:
             self._notes.append("standard input ended in the middle of a sample: is it 16 bit? (16 kHz, mono, s16le)")
         return self._cutter.finish()

@@ -51,7 +51,7 @@ class Vad:
         streams = self._runtime.addresses.audio_streams()
         for stream in streams:
             if stream not in self._ears and self._has_source(stream):
-                self._ears[stream] = Ear(self._runtime, stream, self._config, self._open_engine())
+                self._ears[stream] = Ear(self._runtime, stream, self._config, self._open_engine(), self._settings.stale_ms)
         return streams
 
     def _tick(self) -> None:

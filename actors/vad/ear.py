@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from actors.vad.hearing import Bookmark, Hearing, Span, Told
+from actors.vad.lateness import Lateness
 from actors.vad.segmenter import Segment, SegmenterConfig, Skipped, SpeechStarted
 from bus import timings
 from bus.audio import AudioReader, End, Frame, Heard, Missing, NewEpoch
 from bus.codec import Stamp
 from bus.limits import FRAME_MS, FRAME_SAMPLES, SAMPLE_RATE_HZ
+from bus.losses import Cause
 from bus.messages import speech
 from bus.messages.audio import AudioGap
 from bus.messages.jobs import Job, Transcribe
@@ -28,13 +30,21 @@ CATCHING_UP_FRAMES = 100  # so many frames take a few milliseconds; the phase be
 class Ear:
     """Reads one stream and segments it. A turn is named by stream, epoch and sample, so that a successor names it alike."""
 
-    def __init__(self, runtime: Runtime, stream: str, config: SegmenterConfig, engine: Engine) -> None:
+    def __init__(self, runtime: Runtime, stream: str, config: SegmenterConfig, engine: Engine, stale_ms: int) -> None:
         self._runtime = runtime
         self._stream = stream
         self._config = config
         self._engine = engine
-        self._reader = AudioReader(runtime.context, runtime.addresses, stream, Stamp(runtime.name, runtime.incarnation), runtime.malformed)
+        self._reader = AudioReader(
+            runtime.context,
+            runtime.addresses,
+            stream,
+            Stamp(runtime.name, runtime.incarnation),
+            on_bad=runtime.malformed,
+            on_unsent=runtime.unsent,
+        )
         self._hearing = Hearing(config, engine)
+        self._lateness = Lateness(stale_ms)
         self._epoch = ""
         self._unaccepted: dict[str, Span] = {}  # turns on their way to the spool, oldest first
         self._committed = 0
@@ -70,11 +80,12 @@ class Ear:
     def _hear(self, heard: Heard) -> None:
         match heard:
             case Frame(pcm=pcm, captured_ns=captured_ns):
+                if self._lateness.is_stale(captured_ns, self._runtime.clock.monotonic_ns()):
+                    self._runtime.count("frames-stale", stream=self._stream)
                 self._tell(self._hearing.push(pcm, captured_ns))
                 self._commit()
-            case Missing(first_sample=first_sample, samples=samples):
-                gap = AudioGap(epoch=self._epoch, first_sample=first_sample, samples=samples, cause="overrun")
-                self._runtime.publish(gap, stream=self._stream)
+            case Missing(samples=samples):
+                self._tell_gap(heard)
                 self._tell(self._hearing.gap(samples))
             case NewEpoch():
                 self._begin_epoch(heard)
@@ -82,6 +93,15 @@ class Ear:
                 self._ended = True
                 self._tell(self._hearing.flush())
                 self._commit(at_once=True)
+
+    def _tell_gap(self, missing: Missing) -> None:
+        untold = missing.samples - missing.told
+        if not untold:
+            return
+        gap = AudioGap(epoch=self._epoch, first_sample=missing.first_sample, samples=untold, cause=missing.cause)
+        self._runtime.publish(gap, stream=self._stream)
+        cause: Cause = "audio-restart-ms" if missing.cause == "restart" else "audio-overrun-ms"
+        self._runtime.count(cause, untold * 1000 // SAMPLE_RATE_HZ, stream=self._stream)
 
     def _begin_epoch(self, new: NewEpoch) -> None:
         """A new count of samples. What was being said in the old one ends here: its source died and cannot go on."""

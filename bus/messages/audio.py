@@ -47,6 +47,14 @@ class AudioHistory(Body, frozen=True, kw_only=True):
     """What the committing reader left with it."""
     ended: bool
     """The stream ends at `newest_sample`."""
+    hole_sample: int = 0
+    """Where the newest hole begins that is longer than the ring: no sound was captured, and the source has told of it."""
+    hole_samples: int = 0
+    """Its length; 0: there was none."""
+    died_epoch: str = ""
+    """The epoch of a predecessor that was killed, whose ring died with it; empty: there was none."""
+    died_sample: int = 0
+    """One past the newest sample that it had captured."""
 
 
 class AudioCommit(Body, frozen=True, kw_only=True):
@@ -76,7 +84,8 @@ class AudioGap(Body, frozen=True, kw_only=True):
     first_sample: int
     samples: int
     cause: str
-    """`overrun` (the ring was passed), `device` (the device stalled or was away), `restart` (the source died)."""
+    """`overrun` (the ring was passed), `device` (the device stalled or was away), `restart` (the source was killed: what fell while
+    it was being started again, and what had not been read of its ring)."""
 
 
 class AudioClosed(Body, frozen=True, kw_only=True):

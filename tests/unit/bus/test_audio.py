@@ -12,7 +12,7 @@ from bus.addresses import Addresses
 from bus.audio import AudioReader, AudioSource, End, Frame, Heard, Missing, NewEpoch
 from bus.codec import Stamp
 from bus.errors import InstanceRunning, WireError
-from bus.limits import FRAME_BYTES, FRAME_SAMPLES
+from bus.limits import AUDIO_HIGH_WATER_MARK, FRAME_BYTES, FRAME_SAMPLES
 from tests.waiting import pump_until
 
 Context = zmq.Context[zmq.Socket[bytes]]
@@ -178,6 +178,48 @@ def test_a_device_that_restarts_begins_a_new_epoch(stream: Stream) -> None:
     assert_whole(stream.frames, 0, 3)
 
 
+def kill_source(stream: Stream) -> None:
+    """End it without a word, as `kill -9` would; the kernel releases the lock."""
+    stream.source._live.close(linger=0)
+    stream.source.history.close(linger=0)
+    stream.source._lock.release()
+
+
+def test_what_a_killed_source_had_captured_and_nobody_had_read_is_told_before_the_next_epoch(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = stream.open_reader()
+    stream.speak(0, 5)
+    stream.until_frames(reader, 5)
+    monkeypatch.setattr(stream.source, "_send_live", lambda *_: None)  # it dies before they leave
+    stream.speak(5, 7)
+    kill_source(stream)
+    stream.open_source()
+    stream.heard.clear()
+    stream.speak(0, 3)
+    pump_until(lambda: len(stream.frames) >= 3, lambda: stream.pump(reader), reader.tick)
+    assert stream.heard[0] == Missing(5 * FRAME_SAMPLES, 7 * FRAME_SAMPLES, "restart")
+    assert isinstance(stream.heard[1], NewEpoch)
+
+
+def test_a_hole_longer_than_the_ring_is_known_to_have_been_told_by_the_source(stream: Stream) -> None:
+    reader = stream.open_reader()
+    stream.speak(0, 10)
+    stream.until_frames(reader, 10)
+    hole = RING_FRAMES + 7
+    stream.speak(10 + hole, 5)
+    pump_until(lambda: len(stream.frames) == 15, lambda: stream.pump(reader), reader.tick)
+    (missing,) = [heard for heard in stream.heard if isinstance(heard, Missing)]
+    assert missing == Missing(10 * FRAME_SAMPLES, hole * FRAME_SAMPLES, told=hole * FRAME_SAMPLES)
+
+
+def test_a_finished_stream_leaves_no_file(stream: Stream) -> None:
+    stream.source.end(0)
+    stream.source.close()
+    assert list(stream.addresses.audio_dir.iterdir()) == []
+    stream.open_source()
+
+
 def test_a_new_source_of_the_same_name_is_heard_although_it_ended_before_the_reader_was_connected(stream: Stream) -> None:
     reader = stream.open_reader()
     stream.speak(0, 5)
@@ -220,6 +262,15 @@ def test_a_file_that_restarts_before_any_commit_begins_again_in_the_same_epoch(a
     second = source()
     assert (second.epoch, second.newest) == (first.epoch, 0)
     second.close()
+
+
+def test_a_commit_for_which_there_is_no_room_is_told_and_does_no_harm(stream: Stream) -> None:
+    unsent: list[int] = []
+    reader = AudioReader(stream.context, stream.addresses, "other", Stamp("vad", "1"), on_unsent=lambda: unsent.append(1))
+    for sample in range(AUDIO_HIGH_WATER_MARK + 5):  # there is no source of that name
+        reader.commit(sample)
+    assert len(unsent) >= 5
+    reader.close()
 
 
 def test_a_source_that_can_wait_knows_how_much_room_there_is(stream: Stream) -> None:

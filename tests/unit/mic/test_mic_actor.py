@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,11 @@ from actors.mic.actor import Mic
 from actors.mic.device import DeviceSource
 from actors.mic.sources import SourceError
 from actors.mic.stdin import StdinSource
-from bus.audio import AudioReader, End, Frame, Heard
+from bus.audio import AudioReader, End, Frame, Heard, NewEpoch
 from bus.codec import Stamp
 from bus.errors import InstanceRunning
 from bus.limits import FRAME_SAMPLES, SAMPLE_RATE_HZ
+from bus.messages.actor import LossTold
 from bus.messages.audio import AudioClosed, AudioGap, AudioOpened
 from bus.settings import Settings
 from tests.fakes.audio_device import FakePortAudio, device
@@ -228,6 +230,56 @@ def test_the_device_is_published_with_a_hole_where_it_was_away_and_the_hole_is_t
     instance.until(lambda: any(isinstance(message.body, AudioGap) for message in listener.messages))
     (gap,) = [message.body for message in listener.messages if isinstance(message.body, AudioGap)]
     assert (gap.first_sample, gap.samples, gap.cause) == (FRAME_SAMPLES, len(silent) * FRAME_SAMPLES, "device")
+
+
+def device_mic(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> FakePortAudio:
+    portaudio = FakePortAudio(device("mic"))
+    monkeypatch.setattr(device_module, "load_sounddevice", lambda: portaudio)
+    start_mic(instance, settings(mic={"source": "device"}))
+    return portaudio
+
+
+def test_what_fell_while_a_killed_device_source_was_started_again_is_told_with_its_true_length(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instance.start_planes()
+    listener, reader = Listener("audio.gap", "loss."), Reader()
+    instance.start("tap", listener)
+    instance.start("reader", reader)
+    instance.until_ready()
+    block = bytes(2 * FRAME_SAMPLES)
+    device_mic(instance, monkeypatch).streams[-1].deliver(block)
+    instance.until(lambda: len(reader.frames) == 1)
+    instance.kill_source("mic")
+    second = device_mic(instance, monkeypatch)
+    end_s = time.monotonic() + 0.5
+    instance.until(lambda: time.monotonic() > end_s)  # this is the length of the gap, and not a wait for anything
+    second.streams[-1].deliver(block)
+    instance.until(lambda: len(reader.frames) == 2 and len(listener.messages) == 2)
+    (gap,) = [message.body for message in listener.messages if isinstance(message.body, AudioGap)]
+    (loss,) = [message.body for message in listener.messages if isinstance(message.body, LossTold)]
+    epoch = next(heard.epoch for heard in reader.heard if isinstance(heard, NewEpoch))
+    apart_ms = (reader.frames[1].captured_ns - reader.frames[0].captured_ns) / 1e6
+    assert (gap.epoch, gap.first_sample, gap.cause) == (epoch, FRAME_SAMPLES, "restart")
+    assert gap.samples * 1000 / SAMPLE_RATE_HZ == pytest.approx(apart_ms - 30, abs=15)
+    assert (loss.cause, loss.number) == ("audio-restart-ms", gap.samples * 1000 // SAMPLE_RATE_HZ)
+
+
+def test_a_device_source_that_was_stopped_in_order_leaves_no_gap_to_tell(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
+    portaudio = device_mic(instance, monkeypatch)
+    portaudio.streams[-1].deliver(bytes(2 * FRAME_SAMPLES))
+    instance.until(lambda: instance._running["mic"][1]._audio.newest)  # type: ignore[attr-defined]
+    instance.stop("mic")
+    second = start_mic(instance, settings(mic={"source": "device"}))
+    assert second._audio.predecessor is None
+
+
+def test_an_empty_standard_input_is_refused_and_leaves_no_stream(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Path(os.devnull).open("rb") as empty:
+        monkeypatch.setattr("actors.mic.actor.open_source", lambda *_: StdinSource(empty.fileno()))
+        with pytest.raises(SourceError, match="standard input is empty"):
+            start_mic(instance, settings(mic={"source": "stdin"}))
+    assert instance.addresses.audio_streams() == []
 
 
 def test_a_source_says_when_it_begins_and_ends(instance: Instance, tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from bus.audio import AudioSource
 from bus.codec import Stamp
 from bus.errors import SetupError
 from bus.limits import SAMPLE_RATE_HZ
+from bus.messages.actor import LossTold
 from bus.messages.audio import AudioGap
 from bus.messages.jobs import Transcribe
 from bus.messages.speech import SpeechEnded, SpeechSkipped
@@ -317,6 +319,72 @@ def test_settings_that_contradict_each_other_are_refused_before_anything_is_hear
 ) -> None:
     with pytest.raises(SetupError, match=words):
         instance.start("vad", Vad, settings(vad=vad))
+
+
+def test_what_was_said_before_the_microphone_died_is_transcribed_and_what_follows_is_another_turn(
+    instance: Instance, context: zmq.Context[zmq.Socket[bytes]]
+) -> None:
+    use = settings(vad=VAD)
+    instance.start_planes()
+    worker, listener = Worker("stt"), Listener("audio.gap")
+    instance.start("whisper-1", worker)
+    instance.start("tap", listener)
+    vad = instance.start("vad", Vad, use)
+    assert isinstance(vad, Vad)
+    instance.until_ready()
+    speech = jfk_pcm()[: 2 * round(2.2 * SAMPLE_RATE_HZ) // 960 * 960]
+
+    def source() -> AudioSource:
+        return AudioSource(context, instance.addresses, "mic", Stamp("mic", "1"), ring_s=60, can_wait=False)
+
+    def until(condition: Callable[[], object], serving: AudioSource) -> None:
+        pump_until(condition, instance.turn, serving.serve)
+
+    first = source()
+    for frame in frames(speech):
+        first.publish(first.newest, frame, time.monotonic_ns())
+    until(lambda: "mic" in vad._ears and vad._ears["mic"]._hearing.is_open and not worker.leases, first)
+    until(lambda: vad._ears["mic"]._hearing._next_sample == first.newest, first)
+    first._live.close(linger=0)
+    first.history.close(linger=0)
+    first._lock.release()
+    second = source()
+    for frame in frames(silence(0.9) + speech + silence(1.2)):
+        second.publish(second.newest, frame, time.monotonic_ns())
+    until(lambda: len(worker.leases) == 2, second)
+    before, after = worker.leases
+    assert before.payload is not None
+    assert isinstance(before.job.work, Transcribe)
+    assert speech[2 * before.job.work.first_sample :].startswith(before.payload)
+    assert len(before.payload) > 0.9 * len(speech)
+    assert before.job.turn != after.job.turn
+    assert first.epoch in before.job.turn
+    assert second.epoch in after.job.turn
+    assert listener.messages == []  # all of the first was heard; how long it was away is the source's to tell
+    second.close()
+
+
+def test_frames_that_are_heard_late_are_told_once_and_heard_all_the_same(
+    instance: Instance, context: zmq.Context[zmq.Socket[bytes]]
+) -> None:
+    use = settings(vad=VAD)
+    instance.start_planes()
+    worker, listener = Worker("stt"), Listener("loss.")
+    instance.start("whisper-1", worker)
+    instance.start("tap", listener)
+    instance.until_ready()
+    source = AudioSource(context, instance.addresses, "mic", Stamp("mic", "1"), ring_s=60, can_wait=False)
+    captured_ns = time.monotonic_ns() - 30_000_000_000  # it lay in the ring for half a minute
+    for number, frame in enumerate(frames(spoken())):
+        source.publish(source.newest, frame, captured_ns + number * 30_000_000)
+    instance.start("vad", Vad, use)
+    segments = expected(spoken(), use)
+    pump_until(lambda: len(worker.leases) == len(segments) and listener.messages, instance.turn, source.serve)
+    (loss,) = [message.body for message in listener.messages]
+    assert isinstance(loss, LossTold)
+    assert (loss.cause, loss.over) == ("frames-stale", False)
+    assert [lease.payload for lease in worker.leases] == [segment.pcm for segment in segments]
+    source.close()
 
 
 @pytest.fixture
