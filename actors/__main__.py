@@ -11,6 +11,7 @@ import os
 import sys
 
 from actors.liveness import Beat, Deadlines, Phases
+from actors.log import forgive_stderr
 from bus.notify import Notifier
 from bus.parent import die_with_parent
 
@@ -21,6 +22,7 @@ def main(arguments: list[str], deadlines: Deadlines | None = None) -> int:
         sys.stderr.write("usage: python -m actors NAME [--set SECTION.KEY=JSON]...\n")
         return os.EX_USAGE
     name, overrides = arguments[0], arguments[1:]
+    forgive_stderr()
     faulthandler.enable()  # on SIGABRT too: that is how the parent asks for the stacks
     die_with_parent()
     _pin(os.environ.get("EARSHOT_CPUS", ""))

@@ -7,6 +7,7 @@ on it is called. Everything happens in one thread; other threads hand work in wi
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 from collections import deque
@@ -185,6 +186,12 @@ class Runtime:
         """Leave the loop at the end of this round."""
         self._exit_code = exit_code if self._exit_code is None else self._exit_code
         os.eventfd_write(self._wake, 1)
+
+    def nap(self, seconds: float) -> None:
+        """Wait while the actor is being built, when there is no loop yet. Raises SystemExit when it is told to stop meanwhile."""
+        select.select([self._wake], [], [], seconds)
+        if self._exit_code is not None:
+            raise SystemExit(self._exit_code)
 
     def run(self, actor_class: ActorClass) -> int:
         """Build the actor, become ready, loop, close; return the exit status."""

@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from contextlib import suppress
 from typing import Any
+
+
+class _Forgiving(io.FileIO):
+    """Standard error on a disk that may be full: what cannot be written is lost, and nobody is told."""
+
+    def write(self, data: Any) -> int:
+        with suppress(OSError):
+            return super().write(data)
+        return len(data)
+
+
+def forgive_stderr() -> None:
+    """Let no write to standard error fail from now on.
+
+    A log on a full disk must not end an actor, nor turn its exit status into a failure: Python exits with 120 when its last flush
+    fails.
+    """
+    sys.stderr = io.TextIOWrapper(_Forgiving(2, "w", closefd=False), errors="backslashreplace", write_through=True)
+
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
@@ -45,8 +65,7 @@ class Log:
             return
         if self._made is None:
             self._made = _make(self._style).bind(**self._bound)
-        with suppress(OSError):  # a full disk must not end an actor that only wanted to tell of it
-            getattr(self._made, method)(event, **values)
+        getattr(self._made, method)(event, **values)
 
 
 def _make(style: str) -> Any:

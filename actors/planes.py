@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from actors.storage import opened
 from bus.codec import Stamp
 from bus.messages.actor import ActorExited, BrokerBeat
 from bus.messages.base import Message
@@ -48,14 +49,15 @@ class DispatcherActor:
 
     def __init__(self, runtime: Runtime) -> None:
         from bus.dispatcher import Dispatcher
-        from bus.spool import Spool
+        from bus.spool import open_spool
 
         self._runtime = runtime
         settings = runtime.settings
+        spool, mended = opened(runtime, lambda: open_spool(runtime.addresses.spool, settings.jobs.synchronous))
         self._dispatcher = Dispatcher(
             runtime.context,
             runtime.addresses.jobs,
-            Spool(runtime.addresses.spool, settings.jobs.synchronous),
+            spool,
             Stamp(runtime.name, runtime.incarnation),
             runtime.clock,
             max_attempts=settings.jobs.max_attempts,
@@ -65,6 +67,8 @@ class DispatcherActor:
             on_bad=runtime.malformed,
         )
         self._timer: Timer | None = None
+        if mended:
+            self._on_trouble(mended)  # and it stands in `status` until there is other news
         runtime.subscribe(ActorExited.topic, self._on_exited)
         runtime.watch(self._dispatcher.socket, self._receive)
         self._plan_tick()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from array import array
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import zmq
 
 from bus.addresses import Addresses, Lock
 from bus.codec import Stamp, decode
-from bus.errors import WireError
+from bus.errors import AddressError, WireError
 from bus.events import configure
 from bus.lifesign import Death, LifeSign
 from bus.limits import (
@@ -81,7 +82,10 @@ class AudioSource:
         mark = Mark.read(self._mark_file) if can_wait else None
         self.mark = mark or Mark(os.urandom(4).hex(), 0, "")
         if can_wait:
-            self.mark.write(self._mark_file)  # at once: a successor that took another epoch would have every turn answered twice
+            try:
+                self.mark.write(self._mark_file)  # at once: a successor that took another epoch would have every turn answered twice
+            except OSError as error:
+                raise AddressError(f"cannot write {self._mark_file}: {error.strerror}; make room there") from None
         self._life = None if can_wait else LifeSign(addresses.audio_file(stream, "life"), self.mark.epoch)
         self.ended = False
         self._hole_sample = self._hole_samples = 0
@@ -180,7 +184,8 @@ class AudioSource:
                 if epoch == self.epoch and sample >= self.mark.sample:
                     self.mark = Mark(epoch, sample, note)
                     if self._can_wait:
-                        self.mark.write(self._mark_file)
+                        with suppress(OSError):  # a full disk: a successor begins a little earlier, and names the same turns
+                            self.mark.write(self._mark_file)
             case other:
                 raise WireError(f"{other.topic}: not for an audio source")
 

@@ -14,7 +14,7 @@ import zmq
 
 from bus.clock import Clock
 from bus.codec import Stamp, decode
-from bus.errors import WireError
+from bus.errors import EarshotError, WireError
 from bus.events import configure
 from bus.leases import Board, Entry, Worker
 from bus.limits import JOB_HIGH_WATER_MARK
@@ -39,6 +39,7 @@ from bus.messages.jobs import (
     WorkerHello,
 )
 from bus.spool import Spool
+from bus.sqlite import fault_of
 
 RECLAIM_S = 1.0
 """After a restart a job that was leased waits this long for its worker to say that it still has it, or to bring the result. A
@@ -163,7 +164,7 @@ class Dispatcher:
                 self._written()
         except sqlite3.Error as error:
             self._tell_trouble(error)
-            self._send(peer, JobRefused(job_id=job.id, reason=f"the spool cannot be written: {error}"))
+            self._send(peer, JobRefused(job_id=job.id, reason=f"the spool cannot be written: {fault_of(error, self._spool.path).text}"))
             return
         self._say(peer, JobAccepted(job_id=job.id, duplicate=duplicate))
 
@@ -305,9 +306,13 @@ class Dispatcher:
             self._on_trouble("")
 
     def _tell_trouble(self, error: sqlite3.Error) -> None:
+        """Raises EarshotError when the file itself is at fault: the next start of the dispatcher mends it."""
+        fault = fault_of(error, self._spool.path)
+        if fault.damaged:
+            raise EarshotError(f"the spool {self._spool.path} is damaged ({error}); starting again to mend it")
         if not self._in_trouble:
             self._in_trouble = True
-            self._on_trouble(f"the spool cannot be written: {error}; free some space or mend the state directory, work goes on by itself")
+            self._on_trouble(f"the spool cannot be written: {fault.text}; work goes on by itself then")
 
 
 class _Trouble:

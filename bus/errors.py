@@ -27,5 +27,13 @@ class NoInstance(EarshotError):
     """No assistant is running in this runtime directory, or it does not answer."""
 
 
+class StorageTrouble(EarshotError):
+    """A database cannot be used just now: a full disk, a lock, a read-only mount. It is tried again until the cause goes."""
+
+
 class SpoolError(SetupError):
-    """The spool file is damaged, or another program's."""
+    """The spool file is another program's, or of another version."""
+
+
+class SpoolDamaged(SpoolError):
+    """The spool file is torn, or no database at all. `spool.open_spool` mends it."""

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Sequence
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from bus.errors import EarshotError, SpoolError
+from bus.errors import EarshotError, SpoolDamaged, SpoolError, StorageTrouble
 from bus.messages.jobs import Job
-from bus.sqlite import transaction
+from bus.sqlite import fault_of, mend, readable_rows, set_aside_files, transaction
 
 SPOOL_VERSION = 1
 WAL_PAGES = 2_000  # 8 MiB: emptying the log stalls the turn in whose middle it happens; `tidy` does it between turns
@@ -30,6 +31,9 @@ CREATE TABLE jobs (
 CREATE TABLE finished (number INTEGER PRIMARY KEY AUTOINCREMENT, job_id TEXT NOT NULL UNIQUE);
 PRAGMA user_version = {SPOOL_VERSION};
 """
+_TABLES = {"jobs": "number, job_id, turn_order, job, payload, attempts, holder, parked, reason", "finished": "number, job_id"}
+_JOB = 3  # where in a row of `jobs` the job itself stands
+BUSY_TIMEOUT_S = 0.25  # nobody has a right to it but us, and several calls may have to wait in one round of the main loop
 
 
 @dataclass(frozen=True)
@@ -50,21 +54,35 @@ class Spool:
     """The open jobs, durable. Used by the dispatcher alone."""
 
     def __init__(self, path: Path, synchronous: str = "normal") -> None:
-        """Open or make the file. Raise SpoolError when it is not ours, is damaged or cannot be written."""
-        self._path = path
+        """Open or make the file. Raise SpoolError when it is not ours, SpoolDamaged when it is torn, StorageTrouble when the disk or
+        another program does not let us."""
+        self.path = path
         try:
-            self._db = sqlite3.connect(path, isolation_level=None)
-            path.chmod(0o600)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA secure_delete=ON")  # a finished job holds what was said
-            self._db.execute(f"PRAGMA synchronous={synchronous}")
-            self._db.execute(f"PRAGMA wal_autocheckpoint={WAL_PAGES}")
-            self._check_version()
+            self._db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
         except sqlite3.Error as error:
             raise self._error(error) from None
+        try:
+            self._make_ready(synchronous)
+        except sqlite3.Error as error:
+            self._db.close()
+            raise self._error(error) from None
+        except SpoolError:
+            self._db.close()
+            raise
+
+    def _make_ready(self, synchronous: str) -> None:
+        with suppress(OSError):  # a read-only disk is told by what follows
+            self.path.chmod(0o600)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA secure_delete=ON")  # a finished job holds what was said
+        self._db.execute(f"PRAGMA synchronous={synchronous}")
+        self._db.execute(f"PRAGMA wal_autocheckpoint={WAL_PAGES}")
+        self._check_version()
+        if (found := self._db.execute("PRAGMA integrity_check(1)").fetchone()[0]) != "ok":
+            raise self._damaged(found)
 
     def load(self) -> list[Stored]:
-        """All open and parked jobs, oldest first. Raise SpoolError when one cannot be read."""
+        """All open and parked jobs, oldest first. Raise SpoolDamaged when one cannot be read."""
         query = "SELECT job, number, turn_order, attempts, holder, parked, reason FROM jobs ORDER BY number"
         try:
             rows = self._db.execute(query).fetchall()
@@ -72,7 +90,9 @@ class Spool:
                 Stored(msgspec.msgpack.decode(job, type=Job), number, turn_order, attempts, holder, bool(parked), reason)
                 for job, number, turn_order, attempts, holder, parked, reason in rows
             ]
-        except (sqlite3.Error, msgspec.MsgspecError) as error:
+        except msgspec.MsgspecError as error:
+            raise self._damaged(error) from None
+        except sqlite3.Error as error:
             raise self._error(error) from None
 
     def knows(self, job_id: str) -> bool:
@@ -121,6 +141,16 @@ class Spool:
         """All of the block or nothing of it."""
         return transaction(self._db)
 
+    def restore(self, table: str, row: Sequence[Any]) -> None:
+        """Take over a row of a damaged spool, unless it is damaged itself."""
+        if table == "jobs":
+            try:
+                msgspec.msgpack.decode(row[_JOB], type=Job)
+            except (msgspec.MsgspecError, TypeError):
+                return
+        places = ", ".join("?" * len(row))
+        self._db.execute(f"INSERT OR IGNORE INTO {table} ({_TABLES[table]}) VALUES ({places})", row)  # noqa: S608 - the names are ours
+
     def close(self) -> None:
         self._db.close()
 
@@ -131,13 +161,62 @@ class Spool:
             self._db.executescript(f"BEGIN;{_SCHEMA}COMMIT;")
         elif version != SPOOL_VERSION:
             raise SpoolError(
-                f"{self._path} is not a spool of this version (found {version}, want {SPOOL_VERSION}); move it away and start again"
+                f"{self.path} is not a spool of this version (found {version}, want {SPOOL_VERSION}); "
+                f"`mv {self.path} {self.path}.old` lets the next start make a new one"
             )
 
-    def _error(self, error: Exception) -> EarshotError:
-        if isinstance(error, sqlite3.OperationalError):  # a full disk, a lock: may pass
-            return EarshotError(f"cannot use the spool {self._path}: {error}; see to the state directory and its disk")
-        return SpoolError(f"cannot use the spool {self._path}: {error}; if the file is damaged, move it away and start again")
+    def _error(self, error: sqlite3.Error) -> EarshotError:
+        fault = fault_of(error, self.path)
+        if fault.damaged:
+            return self._damaged(error)
+        kind = StorageTrouble if fault.passes else SpoolError
+        advice = "" if fault.passes else f"; `mv {self.path} {self.path}.old` lets the next start make a new one"
+        return kind(f"cannot use the spool {self.path}: {fault.text}{advice}")
+
+    def _damaged(self, why: object) -> SpoolDamaged:
+        return SpoolDamaged(f"the spool {self.path} is damaged ({' '.join(str(why).split())})")
+
+
+def open_spool(path: Path, synchronous: str = "normal") -> tuple[Spool, str]:
+    """Open or make the spool. A damaged one is mended first: what can be read goes into a new file, the damaged one is kept beside it.
+
+    Return it, and what the user is to know of the mending, or nothing. Raise SpoolError for a file that is not ours,
+    StorageTrouble while the disk or another program does not let us.
+    """
+    try:
+        return _sound(Spool(path, synchronous)), ""
+    except SpoolDamaged as damage:
+        found = damage
+    saved: list[Stored] = []
+    try:
+        aside = mend(path, lambda fresh: saved.extend(_rebuild(path, fresh)))
+    except sqlite3.Error as error:
+        raise StorageTrouble(f"{found}, and it cannot be mended: {fault_of(error, path).text}") from None
+    except OSError as error:
+        raise StorageTrouble(f"{found}, and it cannot be mended: {error.strerror}; see to {path.parent}") from None
+    turns = len({stored.job.turn for stored in saved})
+    note = f"{found}: {turns} open turn{'' if turns == 1 else 's'} could be read and {'goes' if turns == 1 else 'go'} on"
+    return Spool(path, synchronous), f"{note}; the damaged file is kept as {aside}, delete it when you do not need it"
+
+
+def _sound(spool: Spool) -> Spool:
+    """The spool, when each of its jobs can be read. Raises SpoolDamaged."""
+    try:
+        spool.load()
+    except SpoolDamaged:
+        spool.close()
+        raise
+    return spool
+
+
+def _rebuild(damaged: Path, fresh: Path) -> list[Stored]:
+    """Make a new spool of what can be read of a damaged one; return its jobs."""
+    with closing(Spool(fresh)) as spool:
+        with spool.transaction():
+            for table, columns in _TABLES.items():
+                for row in readable_rows(damaged, table, columns, "number"):
+                    spool.restore(table, row)
+        return spool.load()
 
 
 def forget_parked(path: Path, turns: Collection[str] | None) -> int:
@@ -145,6 +224,9 @@ def forget_parked(path: Path, turns: Collection[str] | None) -> int:
 
     For the user's own `forget`, beside a running dispatcher or without one. Raise sqlite3.Error when the file cannot be used.
     """
+    if turns is None:
+        for damaged in set_aside_files(path):
+            damaged.unlink(missing_ok=True)
     if not path.exists():
         return 0
     with closing(sqlite3.connect(path, isolation_level=None)) as db:

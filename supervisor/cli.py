@@ -49,7 +49,7 @@ def start(config: tuple[Path, ...], sets: tuple[str, ...], detach: bool, backgro
 
     settings = load(config, sets)
     if detach:
-        pid = starting.detach(settings, starting.options_of(config, sets))
+        pid = starting.detach(settings, starting.options_of(config, sets), lambda line: click.echo(line, err=True))
         click.echo(f"Ready (process {pid}). Talk to it, or try `supervisor hear FILE`; `supervisor stop` ends it.")
         return
     # In a service, standard output is the journal: what was said does not go there.
@@ -189,11 +189,13 @@ def tap(
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per turn and line.")
 @click.option("--stream", default="hear", show_default=True, help="Name of the conversation; another one begins another.")
 def hear(*, files: tuple[Path, ...], config: tuple[Path, ...], sets: tuple[str, ...], pace: str, as_json: bool, stream: str) -> None:
-    """Let the running assistant hear sound FILES, and show what it understood and answered."""
+    """Let the running assistant hear sound FILES, and show what it understood and answered.
+
+    The exit status is 0; 1 when a file could not be heard; 3 when a turn ended in an apology.
+    """
     from supervisor.hear import hear_files
 
-    if not hear_files(_instance(config, sets), files, pace=pace, stream=stream, as_json=as_json):
-        sys.exit(1)
+    sys.exit(hear_files(_instance(config, sets), files, pace=pace, stream=stream, as_json=as_json))
 
 
 @cli.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True}, add_help_option=False)

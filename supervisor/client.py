@@ -8,7 +8,7 @@ from typing import Final
 from bus.addresses import Addresses
 from bus.errors import EarshotError
 from bus.messages.control import ControlDone, ControlRestart, ControlState, ControlStatus, ControlStop
-from supervisor.control import ask
+from supervisor.control import ANSWER_TIMEOUT_S, ask
 from supervisor.instance import is_running, require_running
 
 LOOK_INTERVAL_S: Final = 0.02
@@ -16,9 +16,9 @@ LONGEST_STOP_S: Final = 90.0
 """More than the longest `launcher.stop_timeout_s`."""
 
 
-def status(addresses: Addresses) -> ControlState:
+def status(addresses: Addresses, timeout_s: float = ANSWER_TIMEOUT_S) -> ControlState:
     """Everybody's state. Raises NoInstance."""
-    return ask(addresses, ControlStatus(), ControlState)
+    return ask(addresses, ControlStatus(), ControlState, timeout_s)
 
 
 def stop(addresses: Addresses) -> None:
@@ -28,6 +28,19 @@ def stop(addresses: Addresses) -> None:
     while is_running(addresses):
         if time.monotonic() > end_s:
             raise EarshotError(f"the assistant has not ended within {LONGEST_STOP_S:.0f} s; see `supervisor logs launcher`")
+        time.sleep(LOOK_INTERVAL_S)
+
+
+def wait_while_stopping(addresses: Addresses) -> None:
+    """Return when no assistant runs there, or one that is not on its way down."""
+    end_s = time.monotonic() + LONGEST_STOP_S
+    while is_running(addresses) and time.monotonic() < end_s:
+        try:
+            actors = status(addresses).actors
+        except EarshotError:  # it has just ended, or it hangs: its lock says which
+            return
+        if not any(actor.state == "stopping" for actor in actors) and any(actor.pid for actor in actors):
+            return
         time.sleep(LOOK_INTERVAL_S)
 
 

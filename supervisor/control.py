@@ -106,6 +106,7 @@ def info(ward: Ward, now_s: float) -> ActorInfo:
         last_exit=ward.last_exit,
         detail=ward.status if ward.state is State.READY else ward.reason or ward.status,
         losses=ward.losses,
+        trouble=ward.trouble if ward.state is State.READY else "",
     )
 
 

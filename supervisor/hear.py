@@ -2,7 +2,8 @@
 
 The source is a `mic` actor like any other, started by us. It ends once the segmenter has committed the end of the file, so
 by then every utterance is a job. The jobs say when all is over, and the memory store says what came of it; events are
-only the quick way to the same results, and may be lost.
+only the quick way to the same results, and may be lost. Our turns are known by their names, which begin with the stream and an
+epoch that we choose: a clock that is set meanwhile, a killed source and a restarted assistant change nothing about them.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Final
 import zmq
 
 from bus.addresses import Addresses, Lock, is_locked
+from bus.audio import Mark
 from bus.codec import Stamp
 from bus.errors import EarshotError, InstanceRunning, NoInstance
 from bus.events import Publisher, Subscriber, wait_until_heard
@@ -39,7 +41,7 @@ from supervisor.drain import is_open
 from supervisor.instance import is_running, require_running
 from supervisor.modules import command, environ
 from supervisor.notify import NotifySocket
-from supervisor.process import exit_text
+from supervisor.process import exit_text, open_log
 from supervisor.remembered import remembered
 from supervisor.views.conversation import TOPICS, Conversation
 
@@ -50,13 +52,22 @@ LOOK_INTERVAL_S = 0.1
 HEALTH_INTERVAL_S = 2.0
 FIELDS: Final = ("turn", "stream", "transcript", "reply", "state", "timings_ms")
 NOT_NEEDED: Final = (CONSOLE, MIC)
+TOLD_BY_EVENTS: Final = ("llm",)
+RESTART_S = 10.0
+"""Killed, the assistant may be started again within this time, and we go on; our turns are on its disk."""
+STATUS_TIMEOUT_S = 1.0
+SILENT_AFTER = 3
+"""So many questions without an answer, and the user is told that the launcher hangs."""
+FAILED_TURNS: Final = 3
+"""Exit status: all was heard, but a turn ended in an apology."""
 MAX_SOURCE_LIVES = 4
 """A source that is killed goes on where it was; one that dies again and again will not."""
 
 
-def hear_files(addresses: Addresses, files: Sequence[Path], *, pace: str, stream: str, as_json: bool) -> bool:
-    """Have all files heard, one after the other, and print their turns. Return whether every one could be heard.
+def hear_files(addresses: Addresses, files: Sequence[Path], *, pace: str, stream: str, as_json: bool) -> int:
+    """Have all files heard, one after the other, and print their turns.
 
+    Return the exit status: 0, 1 when a file could not be heard or a turn not be kept, else FAILED_TURNS when one was not answered.
     Raises NoInstance when no assistant is running, or it stops meanwhile; EarshotError when a part of it has failed.
     """
     require_running(addresses)
@@ -73,7 +84,9 @@ def hear_files(addresses: Addresses, files: Sequence[Path], *, pace: str, stream
         finally:
             session.close()
             claim.release()
-    return all(heard)
+    if not all(heard):
+        return 1
+    return FAILED_TURNS if session.failed else 0
 
 
 def claim_stream(addresses: Addresses, wanted: str) -> tuple[str, Lock]:
@@ -102,7 +115,13 @@ class Hearing:
         self._stamp = Stamp(NAME, str(os.getpid()))
         self._conversation = Conversation(colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ, status=False)
         self._health_due_s = 0.0
-        self._shown = {job.turn for job in self._jobs()}  # of an earlier run that was interrupted: none of ours
+        self._stopped_s: float | None = None
+        self._silences = 0
+        self._troubles: dict[str, str] = {}
+        self._ours = ""
+        self._shown: set[str] = set()
+        self.failed = 0
+        """Turns that ended in an apology."""
         self._notify = NotifySocket(f"@earshot-hear-{os.getpid()}-{secrets.token_hex(4)}")
         self._publisher = Publisher(context, addresses.events_in, self._stamp)
         self._subscriber = Subscriber(context, addresses.events_out, TOPICS)
@@ -110,20 +129,28 @@ class Hearing:
 
     def hear(self, file: Path, pace: str) -> bool:
         """Have one file heard and print its turns; return whether it could be."""
-        since_ns = time.time_ns()
         before = len(self._shown)
-        self._addresses.audio_file(self._stream, "mark").unlink(missing_ok=True)  # where an interrupted run was in its own file
+        self._begin_count()
         problem = self._play(file, pace)
         if problem:
             sys.stderr.write(f"error: {problem}\n")
             return False
         self._until(lambda: not any(is_open(job.state) for job in self._jobs()))
-        for record in remembered(self._addresses, since_ns, self._stream):
+        for record in remembered(self._addresses, turns=self._ours):
             self._finish(record)
         kept = self._tell_unkept()
         if len(self._shown) == before:
             sys.stderr.write(f"{file}: no speech in it was long enough for a turn\n")
         return kept
+
+    def _begin_count(self) -> None:
+        """Choose the epoch that the source will count in, and so the names of our turns."""
+        epoch = secrets.token_hex(4)
+        self._ours = f"{self._stream}-{epoch}-"
+        try:
+            Mark(epoch, 0, "").write(self._addresses.audio_file(self._stream, "mark"))
+        except OSError as error:
+            raise EarshotError(f"cannot write in {self._addresses.audio_dir}: {error.strerror}; see to that disk") from None
 
     def close(self) -> None:
         self._notify.close()
@@ -161,7 +188,8 @@ class Hearing:
             "EARSHOT_PARENT_PID": str(os.getpid()),
             "NOTIFY_SOCKET": self._notify.address,
         }
-        with (self._addresses.logs_dir / f"{NAME}.log").open("ab") as log:
+        log = open_log(self._addresses.logs_dir / f"{NAME}.log")
+        try:
             return subprocess.Popen(
                 command("actors", "mic", *options),
                 env={**environ(), **self._addresses.environ, **own},
@@ -170,6 +198,8 @@ class Hearing:
                 stderr=log,
                 process_group=0,
             )
+        finally:
+            os.close(log)
 
     def _last_words(self) -> dict[str, str]:
         said: dict[str, str] = {}
@@ -204,7 +234,7 @@ class Hearing:
 
     def _receive(self) -> None:
         for message in self._subscriber.receive():
-            if message.envelope.stream != self._stream or message.envelope.turn in self._shown:
+            if message.envelope.stream != self._stream or not self._is_ours(message.envelope.turn):
                 continue
             if isinstance(message.body, TurnFinished):
                 self._finish(message.body.record)
@@ -218,6 +248,7 @@ class Hearing:
         if record.turn in self._shown:
             return
         self._shown.add(record.turn)
+        self.failed += record.state == "failed"
         if self._as_json:
             self._write(json.dumps({field: getattr(record, field) for field in FIELDS}, ensure_ascii=False) + "\n")
         else:
@@ -227,20 +258,54 @@ class Hearing:
         sys.stdout.write(text)
         sys.stdout.flush()
 
+    def _is_ours(self, turn: str) -> bool:
+        """Whether an event of our stream is to be shown: not what an earlier run left, nor what was shown to its end."""
+        return not turn or (turn.startswith(self._ours) and turn not in self._shown)
+
     def _jobs(self) -> list[JobInfo]:
-        """The jobs of our stream. A dispatcher that is being restarted is waited for."""
+        """Our jobs. A dispatcher that is being restarted is waited for."""
         while True:
             try:
-                return query_jobs(self._context, self._addresses.jobs, self._stamp, self._stream, ANSWER_TIMEOUT_S)
+                found = query_jobs(self._context, self._addresses.jobs, self._stamp, self._stream, ANSWER_TIMEOUT_S)
             except NoInstance:
                 self._check_health()
+            else:
+                return [job for job in found if job.turn.startswith(self._ours)]
 
     def _check_health(self) -> None:
         """Raise EarshotError when the turns would never come."""
         if not is_running(self._addresses):
-            raise NoInstance("the assistant has stopped; what it had heard is answered when it is started again")
-        for failed in missing_parts(status(self._addresses).actors):
+            self._wait_for_restart()
+            return
+        if self._stopped_s is not None:
+            self._stopped_s = None
+            sys.stderr.write("the assistant is running again\n")
+        try:
+            actors = status(self._addresses, STATUS_TIMEOUT_S).actors
+        except NoInstance:
+            self._silences += 1
+            if self._silences == SILENT_AFTER:  # the actors may be well all the same
+                sys.stderr.write("the launcher does not answer; still waiting for the turns (Ctrl+C ends this)\n")
+            return
+        self._silences = 0
+        for failed in missing_parts(actors):
             raise EarshotError(f"{failed.actor} has failed: {failed.detail}; revive it with `supervisor restart {failed.actor}`")
+        self._tell_troubles(actors)
+
+    def _wait_for_restart(self) -> None:
+        now_s = time.monotonic()
+        if self._stopped_s is None:
+            self._stopped_s = now_s
+            sys.stderr.write(f"the assistant has stopped; waiting {RESTART_S:.0f} s for it to be started again\n")
+        if now_s - self._stopped_s > RESTART_S:
+            raise NoInstance("the assistant has stopped; what it had heard is answered when it is started again")
+
+    def _tell_troubles(self, actors: Sequence[ActorInfo]) -> None:
+        for actor in actors:
+            trouble = "" if actor.actor in (*NOT_NEEDED, *TOLD_BY_EVENTS) else actor.trouble
+            if trouble and self._troubles.get(actor.actor) != trouble:
+                sys.stderr.write(f"{actor.actor}: {trouble}\n")
+            self._troubles[actor.actor] = trouble
 
 
 def missing_parts(actors: Sequence[ActorInfo]) -> list[ActorInfo]:

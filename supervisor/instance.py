@@ -40,9 +40,11 @@ def take(addresses: Addresses) -> Lock:
     for path in addresses.runtime_dir.iterdir():
         if path.is_socket():
             path.unlink(missing_ok=True)
+    alive = {path.stem for path in addresses.audio_dir.iterdir() if is_locked(path)}
     for path in addresses.audio_dir.iterdir():
-        with suppress(OSError):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if path.stem not in alive:  # a `supervisor hear` outlives the launcher, and goes on with the next
+            with suppress(OSError):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
     return lock
 
 

@@ -189,6 +189,8 @@ class Launcher:
         self._journal.write(f"{ward.name} {ward.incarnation} {state}{': ' + detail if detail else ''}")
         self._publish_state(ward, detail)
         self._notifier.tell(STATUS=self._crew.summary())
+        if detail and not self._told_ready:
+            self._notifier.tell(X_EARSHOT_TROUBLE=f"{ward.name}: {detail}")  # `start --detach` shows what is waited for
         if ward.name == BROKER:
             self._on_broker(state)
 

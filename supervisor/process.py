@@ -25,7 +25,7 @@ class Process:
     def __init__(self, child: Child, environ: Mapping[str, str], log: Path) -> None:
         """Spawn it. Raises OSError when the program cannot be started."""
         trim(log)
-        log_fd = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        log_fd = open_log(log)
         try:
             self._popen = subprocess.Popen(
                 child.argv,
@@ -56,6 +56,14 @@ class Process:
         returncode = self._popen.wait()
         os.close(self.pidfd)
         return returncode
+
+
+def open_log(log: Path) -> int:
+    """A descriptor to append to a log, or to nowhere when the disk does not let us: for want of a log nothing stays unstarted."""
+    try:
+        return os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
 
 
 def exit_text(returncode: int) -> str:

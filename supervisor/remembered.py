@@ -1,4 +1,7 @@
-"""What the memory store holds, asked of the memory actor's own program: nothing else reads its file."""
+"""What the memory store holds, asked of the memory actor's own program: nothing else reads its file.
+
+Turns are chosen by name or number and not by time: the wall clock may be set while we wait for them.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,27 @@ from supervisor.modules import command, environ
 TRIES = 3
 
 
-def remembered(addresses: Addresses, since_ns: int, stream: str = "") -> list[TurnRecord]:
-    """The turns since a wall-clock time, oldest first, of one stream or (empty) of all. Raises EarshotError."""
-    options = ["--since", str(since_ns), *(["--stream", stream] if stream else [])]
+def remembered(addresses: Addresses, *, turns: str = "", after: int = 0) -> list[TurnRecord]:
+    """The turns whose names begin with `turns` and that were kept after number `after`, in the order in which they were over.
+
+    Raises EarshotError.
+    """
+    lines = _ask(addresses, "export", "--turns", turns, "--after", str(after)).splitlines()
+    return [msgspec.json.decode(line, type=TurnRecord) for line in lines]
+
+
+def newest_number(addresses: Addresses) -> int | None:
+    """The number of the turn that was kept last, 0 before the first; None when the store cannot be read."""
+    try:
+        return int(_ask(addresses, "mark"))
+    except EarshotError:
+        return None
+
+
+def _ask(addresses: Addresses, *arguments: str) -> bytes:
     for _ in range(TRIES):
         done = subprocess.run(
-            command("actors.memory", "export", "--json", *options),
+            command("actors.memory", *arguments),
             env={**environ(), **addresses.environ, "EARSHOT_CONFIG": str(addresses.config)},
             capture_output=True,
             check=False,
@@ -27,5 +45,5 @@ def remembered(addresses: Addresses, since_ns: int, stream: str = "") -> list[Tu
         if done.returncode >= 0:  # else somebody killed it; it only reads
             break
     if done.returncode != 0:
-        raise EarshotError(f"cannot read the memory store: {done.stderr.decode(errors='replace').strip()}")
-    return [msgspec.json.decode(line, type=TurnRecord) for line in done.stdout.splitlines()]
+        raise EarshotError(f"cannot read the memory store: {done.stderr.decode(errors='replace').strip().removeprefix('Error: ')}")
+    return done.stdout

@@ -6,25 +6,31 @@ import os
 import secrets
 import subprocess
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from signal import SIGINT, SIGTERM
+from typing import Final
 
 from bus.addresses import Addresses
 from bus.errors import EarshotError
 from bus.notify import Notifier
 from bus.settings import Settings, dump_resolved
 from supervisor.children import plan
+from supervisor.client import LOOK_INTERVAL_S, status, wait_while_stopping
 from supervisor.instance import is_running, take
 from supervisor.launcher import NAME, Launcher
 from supervisor.loop import Loop, Signals
 from supervisor.modules import command, environ
 from supervisor.notify import NotifySocket
 from supervisor.placement import plan_for
-from supervisor.process import trim
+from supervisor.process import open_log, trim
+from supervisor.remembered import newest_number
 from supervisor.restart import RestartLimits
 from supervisor.topology import this_machine
 from supervisor.ward import Patience
+
+SETTLE_S: Final = 2.0
+"""So long `start --detach` waits to hear whether the model's server is there."""
 
 
 def run(settings: Settings, *, console: bool) -> None:
@@ -38,24 +44,26 @@ def run(settings: Settings, *, console: bool) -> None:
 
 def _run(settings: Settings, console: bool) -> None:
     addresses = addresses_of(settings)
-    lock = take(addresses)
-    _write_private(addresses.config, dump_resolved(settings))
     children = plan(settings, plan_for(this_machine(), settings.whisper), foreground=console)
     until_source_ends = settings.launcher.until == "source-ends"
-    begun_ns = time.time_ns()
+    wait_while_stopping(addresses)
     try:
-        with Launcher(children, addresses, patience(settings), until_source_ends=until_source_ends) as launcher:
-            failure = launcher.run().failure
+        lock = take(addresses)
+        try:
+            _write_private(addresses.config, dump_resolved(settings))
+            before = newest_number(addresses) if until_source_ends and console else None
+            with Launcher(children, addresses, patience(settings), until_source_ends=until_source_ends) as launcher:
+                failure = launcher.run().failure
+        finally:
+            lock.release()
     except OSError as error:
-        raise EarshotError(f"cannot start in {addresses.runtime_dir}: {error}") from None
-    finally:
-        lock.release()
+        raise EarshotError(f"cannot start in {error.filename or addresses.runtime_dir}: {error.strerror}; see to that disk") from None
     if failure:
         raise EarshotError(failure)
-    if until_source_ends and console:
-        from supervisor.views.turns import show_since
+    if before is not None:
+        from supervisor.views.turns import show_after
 
-        show_since(addresses, begun_ns)
+        show_after(addresses, before)
 
 
 def addresses_of(settings: Settings) -> Addresses:
@@ -74,22 +82,24 @@ def patience(settings: Settings) -> Patience:
     return Patience(restart=restart, ready_s=launcher.ready_timeout_s, stop_s=launcher.stop_timeout_s)
 
 
-def detach(settings: Settings, options: Sequence[str]) -> int:
+def detach(settings: Settings, options: Sequence[str], tell: Callable[[str], None]) -> int:
     """Start a launcher in the background; return its process id once it is ready.
 
-    `options` are the --config and --set options that gave these settings. Raises EarshotError with the reason when it
-    does not become ready. The launcher tells us over the same protocol by which actors tell the launcher.
+    `tell` gets a line for what the start waits for, and for each actor that is ready but cannot work. `options` are the --config
+    and --set options that gave these settings. Raises EarshotError with the reason when it does not become ready. The launcher
+    tells us over the same protocol by which actors tell the launcher.
     """
     if settings.mic.source == "stdin":
         raise EarshotError('mic.source = "stdin" needs a foreground start: in the background there is no standard input to listen to')
     addresses = addresses_of(settings)
     addresses.prepare()
+    wait_while_stopping(addresses)
     if is_running(addresses):
         take(addresses)  # tells who holds it
     socket = NotifySocket(f"@earshot-start-{os.getpid()}-{secrets.token_hex(4)}")
     log = addresses.logs_dir / f"{NAME}.log"
     trim(log)
-    with log.open("ab") as output:
+    with os.fdopen(open_log(log), "ab") as output:
         process = subprocess.Popen(
             command("supervisor.cli", "start", "--background", *options),
             env={**environ(), **addresses.environ, "NOTIFY_SOCKET": socket.address},
@@ -99,17 +109,34 @@ def detach(settings: Settings, options: Sequence[str]) -> int:
             start_new_session=True,
         )
     try:
-        _wait_until_ready(process, socket)
+        _wait_until_ready(process, socket, tell)
     finally:
         socket.close()
+    for line in _troubles(addresses):
+        tell(line)
     return process.pid
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], socket: NotifySocket) -> None:
+def _troubles(addresses: Addresses) -> list[str]:
+    """Why actors that are ready cannot work just now. The model's server is asked after the start, so its answer is waited for."""
+    end_s = time.monotonic() + SETTLE_S
+    while True:
+        actors = status(addresses).actors
+        if all(actor.detail for actor in actors if actor.actor == "llm") or time.monotonic() > end_s:
+            return [f"{actor.actor}: {actor.trouble}" for actor in actors if actor.trouble]
+        time.sleep(LOOK_INTERVAL_S)
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], socket: NotifySocket, tell: Callable[[str], None]) -> None:
     said: dict[str, str] = {}
 
     def listen() -> None:
-        said.update({key: value for notice in socket.receive() if notice.pid == process.pid for key, value in notice.values.items()})
+        for notice in socket.receive():
+            if notice.pid == process.pid:
+                trouble = notice.values.get("X_EARSHOT_TROUBLE", "")
+                if trouble and trouble != said.get("X_EARSHOT_TROUBLE"):
+                    tell(trouble)
+                said.update(notice.values)
 
     loop = Loop()
     pidfd = os.pidfd_open(process.pid)

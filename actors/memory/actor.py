@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from actors.llm.prompt import estimate_tokens
 from actors.memory.context import PastRound, messages_of, trim
 from actors.memory.counting import Counting, ServerCounter
-from actors.memory.store import Store, database_path
+from actors.memory.store import database_path, mend_store, open_store
+from actors.storage import opened
 from bus.messages.jobs import Answer, Job, Recall, Remember
 from bus.messages.turn import Round, TurnFinished, TurnRecord
+from bus.sqlite import fault_of
 from bus.timings import RECALL_END, RECALL_START, REMEMBERED, timings_ms
 
 if TYPE_CHECKING:
@@ -20,6 +23,10 @@ if TYPE_CHECKING:
     from bus.jobs import Lease
 
 RETRY_MS = 1000
+LOOK_S = 1.0
+MENDING_S = 300.0
+
+Result = TypeVar("Result")
 
 
 class Memory:
@@ -29,7 +36,11 @@ class Memory:
         """Raise SetupError when the database cannot be used."""
         self._runtime = runtime
         self._settings = runtime.settings.memory
-        self._store = Store(database_path(self._settings, runtime.addresses))
+        path = database_path(self._settings, runtime.addresses)
+        self._store, mended = opened(runtime, lambda: open_store(path))
+        self._in_trouble = False
+        if mended:
+            self._tell_mended(mended)
         self._counting = Counting(ServerCounter(runtime.settings, runtime.addresses), self._on_counted)
         self._counting.start()
         runtime.work("memory", self._on_lease)
@@ -60,7 +71,7 @@ class Memory:
         """The rounds to give. When the store cannot be read there are none: an answer without memory is better than no answer."""
         settings = self._settings
         try:
-            window = self._store.window(stream, settings.rounds, settings.trim_block)
+            window = self._trying(lambda: self._store.window(stream, settings.rounds, settings.trim_block))
         except sqlite3.Error as error:
             self._runtime.log.warning("memory cannot be read, answering without it", error=str(error))
             return ()
@@ -72,15 +83,57 @@ class Memory:
         job = lease.job
         past = Round(user=work.transcript, assistant=work.reply)
         try:
-            kept = self._store.remember(self._record(job, work), estimate_tokens(messages_of(past)))
+            kept = self._trying(lambda: self._store.remember(self._record(job, work), estimate_tokens(messages_of(past))))
         except sqlite3.Error as error:
-            self._runtime.log.warning("turn cannot be remembered yet", turn=job.turn, error=str(error))
-            lease.failed(f"the memory store cannot be written: {error}", retry=True, delay_ms=RETRY_MS)
+            reason = self._tell_trouble(error)
+            lease.failed(reason, retry=True, delay_ms=RETRY_MS)
             return
+        self._end_trouble()
         self._runtime.publish(TurnFinished(record=kept), turn=job.turn, stream=job.stream)
         lease.done()
         if kept.state == "answered":
             self._counting.want(job.turn, past)
+
+    # -- trouble with the file ------------------------------------------------------------------------------------
+
+    def _trying(self, use: Callable[[], Result]) -> Result:
+        """Use the store; when its file turns out to be damaged, mend it and use it again. Raises sqlite3.Error."""
+        try:
+            return use()
+        except sqlite3.Error as error:
+            if not fault_of(error, self._store.path).damaged:
+                raise
+            damage = f"the memory store {self._store.path} is damaged ({error})"
+        with self._runtime.phases.during("mending", MENDING_S):
+            self._store.close()
+            self._store, mended = mend_store(self._store.path, damage)
+        self._tell_mended(mended)
+        return use()
+
+    def _tell_mended(self, mended: str) -> None:
+        self._runtime.trouble(mended)
+        self._runtime.log.error(mended)
+
+    def _tell_trouble(self, error: sqlite3.Error) -> str:
+        line = f"the memory store cannot be written: {fault_of(error, self._store.path).text}; work goes on by itself then"
+        if not self._in_trouble:
+            self._in_trouble = True
+            self._runtime.trouble(line)
+            self._runtime.log.error(line)
+            self._looking = self._runtime.every(LOOK_S, self._look)
+        return line
+
+    def _look(self) -> None:
+        """Nobody may speak for hours: find out whether the trouble is over."""
+        with suppress(sqlite3.Error):
+            self._store.test_writing()
+            self._end_trouble()
+
+    def _end_trouble(self) -> None:
+        if self._in_trouble:
+            self._in_trouble = False
+            self._looking.cancel()
+            self._runtime.status("the memory store can be written again")
 
     def _record(self, job: Job, work: Remember) -> TurnRecord:
         clock = self._runtime.clock

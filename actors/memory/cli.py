@@ -8,19 +8,20 @@ import sqlite3
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 
 import click
 import msgspec
 
-from actors.memory.store import Store, database_path
+from actors.memory.store import Store, StoreDamaged, database_path, open_to_read
 from bus.addresses import Addresses
 from bus.errors import EarshotError
 from bus.messages.turn import TurnRecord
 from bus.settings import Settings, load_resolved
 from bus.spool import forget_parked
+from bus.sqlite import fault_of, set_aside_files
 from bus.timings import TOTAL
 
 NS_PER_S = 1_000_000_000
@@ -55,7 +56,7 @@ def main() -> None:
 @AS_JSON
 def list_turns(last: int, as_json: bool) -> None:
     """Show the last turns."""
-    with _store() as store:
+    with _reading() as store:
         _show(store.newest(last), as_json)
 
 
@@ -65,18 +66,31 @@ def list_turns(last: int, as_json: bool) -> None:
 @AS_JSON
 def search(text: str, last: int, as_json: bool) -> None:
     """Show the last turns with all the words of TEXT, which may be beginnings of words."""
-    with _store() as store:
+    with _reading() as store:
         _show(store.search(text, last), as_json)
 
 
 @main.command()
 @click.option("--stream", default="", help="Only this conversation.")
 @click.option("--since", type=point_in_time, metavar="TIME", help="Only turns since then: 10m, 2h, 3d (ago), a date, or nanoseconds.")
+@click.option("--turns", "prefix", default="", hidden=True, help="Only turns whose name begins so.")
+@click.option("--after", type=int, default=0, hidden=True, help="Only turns that were kept after this one; see `mark`.")
 @click.option("--json", "_as_json", is_flag=True, help="JSON lines: the only format, so this changes nothing.")
-def export(stream: str, since: int | None, _as_json: bool) -> None:
-    """Write the turns to standard output, one JSON object per line."""
-    with _store() as store:
-        _write_json(store.export(stream, since or 0))
+def export(*, stream: str, since: int | None, prefix: str, after: int, _as_json: bool) -> None:
+    """Write the turns to standard output, one JSON object per line, in the order in which they were over."""
+    with _reading() as store:
+        _write_json(store.export(stream, since, prefix=prefix, after=after))
+
+
+@main.command(hidden=True)
+def mark() -> None:
+    """Print a number that names this moment, for `export --after`: no clock, so a clock that is set meanwhile changes nothing."""
+    path = _path()
+    if not path.exists():
+        click.echo(0)
+        return
+    with _reading() as store:
+        click.echo(store.newest_number())
 
 
 @main.command()
@@ -93,7 +107,7 @@ def forget(turn: str | None, stream: str | None, before: int | None, everything:
     with _store() as store:
         if everything and not yes:
             _confirm("Forget everything that was said?")
-        known = {record.turn for record in store.export("", 0)}
+        known = {record.turn for record in store.export()}
         if turn is not None:
             count = store.forget_turn(turn)
         elif stream is not None:
@@ -102,8 +116,10 @@ def forget(turn: str | None, stream: str | None, before: int | None, everything:
             count = store.forget_before(before)
         else:
             count = store.forget_all()
+            for damaged in set_aside_files(store.path):
+                damaged.unlink(missing_ok=True)
         # The sound of a turn that was given up is still among the parked jobs.
-        forgotten = known - {record.turn for record in store.export("", 0)}
+        forgotten = known - {record.turn for record in store.export()}
         forget_parked(_instance()[1].spool, None if everything else forgotten)
     click.echo(f"Forgot {count} turn{'' if count == 1 else 's'}.")
 
@@ -116,14 +132,29 @@ def _confirm(question: str) -> None:
 
 @contextmanager
 def _store() -> Iterator[Store]:
-    """The store of this instance; every error is told in one line."""
+    """The store of this instance, to change it; every error is told in one line."""
+    with _errors_told(), closing(Store(_existing(), create=False)) as store:
+        yield store
+
+
+@contextmanager
+def _reading() -> Iterator[Store]:
+    """The store of this instance, to look into it; every error is told in one line."""
+    with _errors_told(), open_to_read(_existing()) as store:
+        yield store
+
+
+@contextmanager
+def _errors_told() -> Iterator[None]:
     try:
-        store = _open()
-        try:
-            yield store
-        finally:
-            store.close()
-    except (EarshotError, sqlite3.Error) as error:
+        yield
+    except StoreDamaged as error:
+        raise click.ClickException(f"{error}; `supervisor start`, or `supervisor restart memory`, mends it") from None
+    except sqlite3.Error as error:
+        fault = fault_of(error, _path())
+        advice = "; `supervisor restart memory` mends it" if fault.damaged else ""
+        raise click.ClickException(f"cannot use {_path()}: {fault.text}{advice}") from None
+    except EarshotError as error:
         raise click.ClickException(str(error)) from None
 
 
@@ -134,12 +165,16 @@ def _instance() -> tuple[Settings, Addresses]:
     return settings, Addresses.resolve(settings.instance.runtime_dir, settings.instance.state_dir)
 
 
-def _open() -> Store:
+def _path() -> Path:
     settings, addresses = _instance()
-    path = database_path(settings.memory, addresses)
+    return database_path(settings.memory, addresses)
+
+
+def _existing() -> Path:
+    path = _path()
     if not path.exists():
         raise EarshotError(f"nothing is remembered yet: there is no {path}; EARSHOT_STATE_DIR names another state directory")
-    return Store(path, create=False)
+    return path
 
 
 def _show(records: list[TurnRecord], as_json: bool) -> None:

@@ -6,10 +6,13 @@ so the command line looks and forgets while the assistant runs. Nothing is cache
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +20,20 @@ import msgspec
 
 from actors.memory.context import PastRound, window_start
 from bus.addresses import Addresses
-from bus.errors import EarshotError, SetupError
+from bus.errors import EarshotError, SetupError, StorageTrouble
 from bus.messages.turn import Round, TurnRecord
 from bus.settings import MemorySettings
-from bus.sqlite import transaction
+from bus.sqlite import fault_of, mend, readable_rows, transaction
 
 APPLICATION_ID = 0x45617273  # "Ears": tells our files from other programs' SQLite files
 SCHEMA_VERSION = 1
 BUSY_TIMEOUT_S = 2.0  # shorter than the main loop may take over one call
 DEFAULT_NAME = "memory.sqlite3"
+_HEAD_BYTES = 72
 
 _SCHEMA = f"""
 CREATE TABLE turns (
-  id INTEGER PRIMARY KEY,
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
   turn TEXT NOT NULL UNIQUE, stream TEXT NOT NULL, role TEXT NOT NULL, state TEXT NOT NULL,
   transcript TEXT NOT NULL, reply TEXT NOT NULL, wall_ns INTEGER NOT NULL, timings_ms TEXT NOT NULL, detail TEXT NOT NULL,
   round INTEGER, tokens INTEGER NOT NULL);
@@ -48,28 +52,33 @@ def database_path(settings: MemorySettings, addresses: Addresses) -> Path:
     return addresses.state_dir / Path(settings.database or DEFAULT_NAME).expanduser()
 
 
+class StoreDamaged(SetupError):
+    """The file is ours, and torn. `open_store` mends it."""
+
+
 class Store:
     """The turns that are over. Every method may raise sqlite3.Error when the disk is full or the file is locked for too long."""
 
-    def __init__(self, path: Path, *, create: bool = True) -> None:
-        """Open the file, or make it. Raise SetupError when it is not ours, is newer than we are, or cannot be used; EarshotError when
-        it is locked just now."""
-        self._path = path
+    def __init__(self, path: Path, *, create: bool = True, read_only: bool = False) -> None:
+        """Open the file, or make it. With `read_only` nothing is written, so it may lie where nothing can be.
+
+        Raise SetupError when it is not ours or is newer than we are, StoreDamaged when it is ours and torn, StorageTrouble when the
+        disk or another program does not let us.
+        """
+        self.path = path
         try:
             if create:
                 path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 with suppress(FileExistsError):
                     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-            self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
-            self._has_words = self._check_schema()
-            path.chmod(0o600)
-            for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "secure_delete=ON"):
-                self._db.execute(f"PRAGMA {pragma}")
+            mode = "ro" if read_only else "rw"
+            self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+            self._has_words = self._ready(read_only)
         except sqlite3.Error as error:
-            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:  # passes by itself, so a new start may help
-                raise EarshotError(f"cannot use {path}: another program has kept it locked for {BUSY_TIMEOUT_S:g} s; try again") from None
-            raise SetupError(f"cannot use {path}: {error}; mend or move the file, or set memory.database") from None
+            raise self._error(error) from None
         except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EROFS, errno.EDQUOT):
+                raise StorageTrouble(f"cannot use {path}: {error.strerror}; see to {path.parent}") from None
             raise SetupError(f"cannot use {path}: {error.strerror}; set memory.database to a file that can be written") from None
 
     def close(self) -> None:
@@ -124,9 +133,16 @@ class Store:
             values = [f"%{_escape_like(word)}%" for word in words]
         return list(self._records(f"WHERE {where} ORDER BY id DESC LIMIT ?", (*values, limit)))[::-1]
 
-    def export(self, stream: str = "", since_ns: int = 0) -> Iterator[TurnRecord]:
-        """All turns that were over at `since_ns` (wall time) or later, oldest first; of one stream, or (empty) of all."""
-        yield from self._records("WHERE wall_ns >= ?1 AND ?2 IN ('', stream) ORDER BY id", (since_ns, stream))
+    def export(self, stream: str = "", since_ns: int | None = None, *, prefix: str = "", after: int = 0) -> Iterator[TurnRecord]:
+        """All turns in the order in which they were over: of one stream, with a name that begins so, kept after the number `after`,
+        that were over at `since_ns` (wall time) or later. Each is left out where nothing is given."""
+        where = "id > ?1 AND ?2 IN ('', stream) AND (?3 IS NULL OR wall_ns >= ?3) AND (?4 = '' OR turn >= ?4 AND turn < ?4 || '~')"
+        yield from self._records(f"WHERE {where} ORDER BY id", (after, stream, since_ns, prefix))
+
+    def newest_number(self) -> int:
+        """The number of the turn that was kept last; later ones have greater numbers, also when it is forgotten."""
+        found = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'turns'").fetchone()
+        return int(found[0]) if found else 0
 
     def _records(self, rest: str, values: Sequence[Any]) -> Iterator[TurnRecord]:
         for row in self._db.execute(f"SELECT {_RECORD} FROM turns {rest}", values):  # noqa: S608 - the parts are ours
@@ -165,22 +181,120 @@ class Store:
 
     # -- the file -------------------------------------------------------------------------------------------------
 
-    def _check_schema(self) -> bool:
+    def test_writing(self) -> None:
+        """Write something that changes nothing. Raises sqlite3.Error while that cannot be done."""
+        self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    def take_over(self, damaged: Path) -> int:
+        """Take over the turns that can still be read in a damaged file; return how many."""
+        columns = f"id, {_RECORD}, round, tokens"
+        places = ", ".join("?" * (columns.count(",") + 1))
+        insert = f"INSERT OR IGNORE INTO turns ({columns}) VALUES ({places})"  # noqa: S608 - the parts are ours
+        with transaction(self._db):
+            self._db.executemany(insert, readable_rows(damaged, "turns", columns, "id"))
+            if self._has_words:
+                self._db.execute("INSERT INTO words (words) VALUES ('rebuild')")
+        return int(self._db.execute("SELECT count(*) FROM turns").fetchone()[0])
+
+    def _ready(self, read_only: bool) -> bool:
+        """Check the file and set the connection up; return whether there is an index of words."""
+        try:
+            has_words = self._check_schema(read_only)
+            if not read_only:
+                with suppress(OSError):  # what a read-only disk keeps from us is told when something is written
+                    self.path.chmod(0o600)
+                for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "secure_delete=ON"):
+                    self._db.execute(f"PRAGMA {pragma}")
+        except BaseException:
+            self._db.close()
+            raise
+        return has_words
+
+    def _error(self, error: sqlite3.Error) -> EarshotError:
+        fault = fault_of(error, self.path)
+        if fault.damaged and _is_ours(self.path):
+            return StoreDamaged(f"the memory store {self.path} is damaged ({error})")
+        if fault.passes and self.path.exists():
+            return StorageTrouble(f"cannot use {self.path}: {fault.text}")
+        return SetupError(f"cannot use {self.path}: {fault.text}; mend or move the file, or set memory.database")
+
+    def _check_schema(self, read_only: bool) -> bool:
         """Make the tables in an empty file, refuse files that are not ours; return whether there is an index of words."""
         application_id, version = (self._db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
         tables = {name for (name,) in self._db.execute("SELECT name FROM sqlite_master")}
         can_index = bool(self._db.execute(_CAN_INDEX).fetchone()[0])
         if not tables and not application_id:
+            if read_only:
+                raise SetupError(f"nothing is remembered yet: {self.path} is empty")
             self._db.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}{_WORDS if can_index else ''}COMMIT;")
             return can_index
         if application_id != APPLICATION_ID:
-            raise SetupError(f"{self._path} belongs to another program; set memory.database to a file of its own")
+            raise SetupError(f"{self.path} belongs to another program; set memory.database to a file of its own")
         if version != SCHEMA_VERSION:
             formats = f"format {version}, this one knows {SCHEMA_VERSION}"
-            raise SetupError(f"{self._path} is from a newer Earshot ({formats}); upgrade Earshot, or set memory.database to another file")
+            raise SetupError(f"{self.path} is from a newer Earshot ({formats}); upgrade Earshot, or set memory.database to another file")
         if "words" in tables and not can_index:
-            raise SetupError(f"{self._path} has an index of words, but this Python's SQLite has no FTS5; use the Python that made it")
+            raise SetupError(f"{self.path} has an index of words, but this Python's SQLite has no FTS5; use the Python that made it")
         return "words" in tables
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether the head of a file says that it is a memory store. What may be anybody's is never moved."""
+    with suppress(OSError), path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+        return head[:16] == b"SQLite format 3\0" and head[68:72] == APPLICATION_ID.to_bytes(4, "big")
+    return False
+
+
+def open_store(path: Path) -> tuple[Store, str]:
+    """Open or make the store. One of ours that is damaged is mended first: what can be read goes into a new file, the damaged one
+    is kept beside it. Return it, and what the user is to know of the mending, or nothing. Raises as Store does.
+    """
+    try:
+        return Store(path), ""
+    except StoreDamaged as damage:
+        return mend_store(path, str(damage))
+
+
+def mend_store(path: Path, damage: str) -> tuple[Store, str]:
+    """Make a new store of what can be read of a damaged one, which nobody has open. Raises StorageTrouble when that cannot be done now."""
+    counts: list[int] = []
+
+    def rebuild(fresh: Path) -> None:
+        with closing(Store(fresh)) as store:
+            counts.append(store.take_over(path))
+
+    try:
+        aside = mend(path, rebuild)
+    except sqlite3.Error as error:
+        raise StorageTrouble(f"{damage}, and it cannot be mended: {fault_of(error, path).text}") from None
+    except OSError as error:
+        raise StorageTrouble(f"{damage}, and it cannot be mended: {error.strerror}; see to {path.parent}") from None
+    turns = f"{counts[0]} turn{'' if counts[0] == 1 else 's'} could be read and {'is' if counts[0] == 1 else 'are'} kept"
+    return Store(path), f"{damage}: {turns}; the damaged file is kept as {aside}, delete it when you do not need it"
+
+
+@contextmanager
+def open_to_read(path: Path) -> Iterator[Store]:
+    """The store, to look into it; also where nothing can be written. Raises as Store does.
+
+    SQLite reads a log beside a database only where it can make its index of the log, or finds one. Where it cannot, a copy in memory
+    (/dev/shm) is read.
+    """
+    try:
+        store = Store(path, create=False, read_only=True)
+    except StorageTrouble:
+        if os.access(path.parent, os.W_OK) or not os.access(path, os.R_OK):
+            raise
+        with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as directory:
+            for suffix in ("", "-wal"):
+                with suppress(FileNotFoundError):
+                    shutil.copyfile(f"{path}{suffix}", f"{directory}/{path.name}{suffix}")
+            with closing(Store(Path(directory) / path.name, create=False)) as copy:
+                yield copy
+        return
+    with closing(store):
+        yield store
 
 
 def _escape_like(word: str) -> str:

@@ -67,6 +67,8 @@ class ActorInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """What it waits for, or why it failed, for the user."""
     losses: dict[str, int] = msgspec.field(default_factory=dict)
     """What was lost or set aside, by cause (`bus.losses.Cause`), in all incarnations together."""
+    trouble: str = ""
+    """Why it cannot do its work just now although it is ready; empty when it can."""
 
 
 class ControlState(Body, frozen=True, kw_only=True):

@@ -25,10 +25,10 @@ NUMBERS_WIDTH = 58
 """Of all columns but the words."""
 
 
-def show_since(addresses: Addresses, since_ns: int) -> None:
-    """Print the table of the turns since then."""
+def show_after(addresses: Addresses, number: int) -> None:
+    """Print the table of the turns that were remembered after the one of that number (`remembered.newest_number`)."""
     console = Console()
-    console.print(table(remembered(addresses, since_ns), max(10, console.width - NUMBERS_WIDTH)))
+    console.print(table(remembered(addresses, after=number), max(10, console.width - NUMBERS_WIDTH)))
 
 
 def table(records: Sequence[TurnRecord], user_width: int = 40) -> Table:

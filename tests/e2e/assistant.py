@@ -21,6 +21,7 @@ from bus.addresses import Addresses
 from bus.codec import Stamp
 from bus.events import Publisher, Subscriber, wait_until_heard
 from bus.messages.base import Message
+from supervisor.hear import FAILED_TURNS
 from tests.waiting import pump_until, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -69,7 +70,11 @@ class Assistant:
 
     def hear(self, *files: Path | str, pace: str = "fast") -> list[dict[str, Any]]:
         """Let it hear files; return one object per turn."""
-        return lines(self.run("hear", "--json", "--pace", pace, *map(str, files)).stdout)
+        done = self.run("hear", "--json", "--pace", pace, *map(str, files), check=False)
+        turns = lines(done.stdout)
+        expected = FAILED_TURNS if any(turn["state"] == "failed" for turn in turns) else 0
+        assert done.returncode == expected, f"hear ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+        return turns
 
     def status(self) -> dict[str, dict[str, Any]]:
         """The actors by name."""

@@ -267,7 +267,7 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 def test_a_file_that_is_locked_when_it_is_made_can_be_tried_again(path: Path) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(EarshotError, match="another program has kept it locked") as caught:
+        with pytest.raises(EarshotError, match="another program keeps it locked") as caught:
             Store(path)
         assert not isinstance(caught.value, SetupError)
 
