@@ -74,6 +74,11 @@ class Addresses:
         return self.state_dir / "logs"
 
     @property
+    def flight_dir(self) -> Path:
+        """What the flight recorder keeps."""
+        return self.state_dir / "flight"
+
+    @property
     def config(self) -> Path:
         """The checked and merged configuration that the launcher leaves for the actors."""
         return self.runtime_dir / "config.json"

@@ -252,6 +252,17 @@ class LauncherSettings(_Table, frozen=True):
     """`source-ends`: end, with a table of times, once the source has ended and all its turns are answered."""
 
 
+class RecorderSettings(_Table, frozen=True):
+    """The flight recorder: what passed in the last minutes, to look at afterwards."""
+
+    flight: Literal["off", "no-words", "events", "all"] = "events"
+    """What is kept: nothing, events without what was said, events, or the sound too."""
+    keep_s: Annotated[float, Meta(ge=10.0, le=604_800.0)] = 600.0
+    """How long it is kept."""
+    max_mb: Annotated[int, Meta(ge=1, le=100_000)] = 64
+    """Its size on disk at most."""
+
+
 class ConsoleSettings(_Table, frozen=True):
     """The conversation as the foreground `supervisor start` shows it."""
 
@@ -281,6 +292,7 @@ class Settings(_Table, frozen=True):
     memory: MemorySettings = MemorySettings()
     jobs: JobsSettings = JobsSettings()
     launcher: LauncherSettings = LauncherSettings()
+    recorder: RecorderSettings = RecorderSettings()
     console: ConsoleSettings = ConsoleSettings()
     log: LogSettings = LogSettings()
 

@@ -198,6 +198,38 @@ def hear(*, files: tuple[Path, ...], config: tuple[Path, ...], sets: tuple[str, 
     sys.exit(hear_files(_instance(config, sets), files, pace=pace, stream=stream, as_json=as_json))
 
 
+@cli.command()
+@click.argument("file", type=PATH)
+@configured
+@click.option("--for", "seconds", type=click.FloatRange(0.1), metavar="SECONDS", help="End after so long.")
+@click.option("--detach", is_flag=True, help="Return at once; `supervisor record stop` ends it.")
+@click.option("--no-sound", is_flag=True, help="Events only.")
+@click.option("--no-words", is_flag=True, help="Leave out what was said (give --no-sound too, or it can be heard).")
+def record(
+    *,
+    file: Path,
+    config: tuple[Path, ...],
+    sets: tuple[str, ...],
+    seconds: float | None,
+    detach: bool,
+    no_sound: bool,
+    no_words: bool,
+) -> None:
+    """Record every event, and the sound, to FILE (MCAP: Foxglove reads it, `supervisor replay` plays it); `stop` as FILE ends it."""
+    from supervisor import record as recording
+
+    addresses = _instance(config, sets)
+    if str(file) == "stop":
+        with recording.RecorderLine(addresses) as line:
+            click.echo(recording.summary(line.stop()))
+    elif detach:
+        with recording.RecorderLine(addresses) as line:
+            line.start(file, sound=not no_sound, text=not no_words)
+        click.echo(f"Recording to {file}; `supervisor record stop` ends it.")
+    else:
+        recording.record(addresses, file, sound=not no_sound, text=not no_words, seconds=seconds, say=click.echo)
+
+
 @cli.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True}, add_help_option=False)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def memory(arguments: tuple[str, ...]) -> NoReturn:

@@ -14,6 +14,8 @@ class Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """Base of all message bodies. A subclass names its topic and is found by it when a message arrives."""
 
     topic: ClassVar[str] = ""
+    words: ClassVar[frozenset[str]] = frozenset()
+    """Names of the fields, at any depth, that hold what was said."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

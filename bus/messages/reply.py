@@ -19,6 +19,7 @@ class ReplyDelta(Body, frozen=True, kw_only=True):
     """A piece of the answer."""
 
     topic: ClassVar[str] = "reply.delta"
+    words: ClassVar[frozenset[str]] = frozenset({"text"})
     attempt: int
     index: int
     """Counts from 0 within the attempt."""
@@ -29,6 +30,7 @@ class ReplyFinished(Body, frozen=True, kw_only=True):
     """The answer is complete: `text` is all of it."""
 
     topic: ClassVar[str] = "reply.finished"
+    words: ClassVar[frozenset[str]] = frozenset({"text"})
     attempt: int
     text: str
     finish_reason: str

@@ -38,6 +38,7 @@ class TranscriptFinal(Body, frozen=True, kw_only=True):
     """What was said."""
 
     topic: ClassVar[str] = "transcript.final"
+    words: ClassVar[frozenset[str]] = frozenset({"text"})
     text: str
     audio_ms: int
     decode_ms: int

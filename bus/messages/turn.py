@@ -38,4 +38,5 @@ class TurnFinished(Body, frozen=True, kw_only=True):
     """The turn is in the memory store."""
 
     topic: ClassVar[str] = "turn.finished"
+    words: ClassVar[frozenset[str]] = frozenset({"transcript", "reply"})
     record: TurnRecord

@@ -20,6 +20,7 @@ def test_the_real_thing_is_a_microphone_a_pool_of_workers_and_the_rest() -> None
     assert list(children()) == [
         "broker",
         "dispatcher",
+        "recorder",
         "memory",
         "dialogue",
         "llm",
@@ -43,9 +44,9 @@ def test_the_source_starts_when_all_others_are_ready() -> None:
     assert {child.name for child in there.values() if child.wave == 1} == {"mic"}
 
 
-def test_the_bus_and_the_console_outlive_the_others_on_the_way_down() -> None:
+def test_the_bus_the_recorder_and_the_console_outlive_the_others_on_the_way_down() -> None:
     there = children()
-    assert {child.name for child in there.values() if child.base} == {"broker", "dispatcher", "console"}
+    assert {child.name for child in there.values() if child.base} == {"broker", "dispatcher", "recorder", "console"}
 
 
 def test_a_microphone_is_never_done_but_a_file_is() -> None:

@@ -1,0 +1,70 @@
+"""`supervisor record`: a session on purpose, from the command line."""
+
+from __future__ import annotations
+
+import math
+import signal
+from pathlib import Path
+
+import soundfile
+
+from bus.limits import FRAME_SAMPLES
+from bus.recording import Recording, Sound
+from tests.e2e.assistant import SPEECH, Assistant, words
+from tests.waiting import wait_until
+
+
+def test_a_session_is_recorded_with_its_sound_and_its_words(running: Assistant, tmp_path: Path) -> None:
+    file = tmp_path / "session.mcap"
+    assert "supervisor record stop" in running.run("record", str(file), "--detach").stdout
+    running.hear(SPEECH / "sum-rms.wav", pace="real")
+    assert str(file) in running.run("record", "stop").stdout
+    recorded = [item.what for item in Recording(file)]
+    heard = [item for item in recorded if isinstance(item, Sound)]
+    finished = [item.body.record for item in recorded if getattr(item, "topic", "") == "turn.finished"]  # type: ignore[union-attr]
+    assert [words(record.transcript) for record in finished] == [words("what is two plus three")]
+    samples = soundfile.info(SPEECH / "sum-rms.wav").frames
+    assert sum(len(item.captured_ns) for item in heard) == math.ceil(samples / FRAME_SAMPLES)
+    assert [item.first_sample for item in heard] == [
+        sum(len(other.captured_ns) for other in heard[:at]) * FRAME_SAMPLES for at in range(len(heard))
+    ]
+
+
+def test_in_the_foreground_it_records_until_ctrl_c(running: Assistant, tmp_path: Path) -> None:
+    file = tmp_path / "session.mcap"
+    process = running.popen("record", str(file), "--no-sound", "--no-words")
+    wait_until(file.exists)
+    running.hear(SPEECH / "sum-rms.wav")
+    process.send_signal(signal.SIGINT)
+    out, errors = process.communicate(timeout=30)
+    assert process.returncode == 0, errors
+    assert "Ctrl+C ends it" in out
+    topics = [item.what.topic for item in Recording(file)]  # type: ignore[union-attr]
+    assert "turn.finished" in topics
+    assert b"two plus three" not in file.read_bytes()
+
+
+def test_a_recorder_killed_in_the_middle_costs_the_last_moment_alone(running: Assistant, tmp_path: Path) -> None:
+    file = tmp_path / "session.mcap"
+    running.run("record", str(file), "--detach")
+    running.hear(SPEECH / "sum-rms.wav")
+    wait_until(lambda: any(getattr(item.what, "topic", "") == "turn.finished" for item in Recording(file)))
+    pid = running.kill("recorder")
+    running.wait_until_ready("recorder", but_not_pid=pid)
+    running.hear(SPEECH / "sum-rms.wav")
+    assert "session-2.mcap" in running.run("record", "stop").stdout
+    assert any(getattr(item.what, "topic", "") == "turn.finished" for item in Recording(tmp_path / "session-2.mcap"))
+
+
+def test_what_cannot_be_recorded_is_one_line(running: Assistant, tmp_path: Path) -> None:
+    (tmp_path / "there.mcap").write_bytes(b"")
+    for arguments, complaint in (
+        ((str(tmp_path / "there.mcap"),), "it is there already"),
+        ((str(tmp_path / "no" / "a.mcap"),), "No such file"),
+        (("stop",), "nothing is being recorded"),
+    ):
+        done = running.run("record", *arguments, check=False)
+        assert done.returncode == 1
+        assert complaint in done.stderr
+        assert done.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["there.mcap"]

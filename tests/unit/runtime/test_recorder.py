@@ -1,0 +1,226 @@
+"""The recorder keeps the last minutes and what it is asked to keep, whatever becomes of its disk."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from actors.recorder.actor import Recorder
+from actors.recorder.files import Flight
+from bus.clock import ManualClock
+from bus.codec import Stamp, decode
+from bus.flight import flight_files, forget_flight
+from bus.messages.record import RecordStart, RecordState, RecordStop
+from bus.messages.reply import ReplyDelta, ReplyFinished
+from bus.recording import About, Recording, read_flight
+from tests.fakes.audio_instance import Instance, Listener, settings
+
+
+@pytest.fixture
+def instance() -> Iterator[Instance]:
+    from bus.addresses import Addresses
+
+    with tempfile.TemporaryDirectory(prefix="ear") as directory:
+        addresses = Addresses(Path(directory) / "run", Path(directory) / "state")
+        addresses.prepare()
+        found = Instance(addresses)
+        found.start_planes()
+        yield found
+        found.close()
+
+
+class Scene:
+    """A recorder, somebody who talks, and somebody who hears what the recorder says."""
+
+    def __init__(self, instance: Instance, **recorder: object) -> None:
+        self.instance = instance
+        self.heard = Listener("record.state", "reply.")
+        instance.start("listener", self.heard)
+        instance.start("recorder", Recorder, settings(recorder=recorder))
+        instance.until_ready()
+
+    def say(self, *texts: str) -> None:
+        runtime = self.instance._running["listener"][0]
+        for index, text in enumerate(texts):
+            runtime.publish(ReplyDelta(attempt=1, index=index, text=text), turn="t", stream="mic")
+        self.instance.until(lambda: [body.text for body in self.bodies(ReplyDelta)][-len(texts) :] == list(texts))
+
+    def ask(self, question: RecordStart | RecordStop) -> RecordState:
+        before = len(self.bodies(RecordState))
+        self.instance._running["listener"][0].publish(question)
+        self.instance.until(lambda: len(self.bodies(RecordState)) > before)
+        found: RecordState = self.bodies(RecordState)[-1]
+        return found
+
+    def bodies(self, kind: type) -> list:  # type: ignore[type-arg]
+        return [message.body for message in self.heard.messages if isinstance(message.body, kind)]
+
+
+def texts(path: Path) -> list[str]:
+    return [recorded.what.body.text for recorded in Recording(path) if getattr(recorded.what, "topic", "") == "reply.delta"]  # type: ignore[union-attr]
+
+
+def test_what_passes_is_in_the_flight_recording_when_the_recorder_ends(instance: Instance) -> None:
+    scene = Scene(instance)
+    scene.say("one", "two")
+    instance.stop("recorder")
+    (file,) = flight_files(instance.addresses.flight_dir)
+    assert texts(file) == ["one", "two"]
+    assert file.stat().st_mode & 0o077 == 0
+
+
+def test_what_passed_a_moment_ago_survives_a_kill(instance: Instance) -> None:
+    scene = Scene(instance)
+    scene.say("one")
+    instance.until(lambda: [1 for file in flight_files(instance.addresses.flight_dir) if texts(file)])
+    instance.kill("recorder")
+    (file,) = flight_files(instance.addresses.flight_dir)
+    assert texts(file) == ["one"]
+
+
+def test_without_words_it_keeps_the_events_alone(instance: Instance) -> None:
+    scene = Scene(instance, flight="no-words")
+    scene.say("secret")
+    instance.stop("recorder")
+    (file,) = flight_files(instance.addresses.flight_dir)
+    assert texts(file) == [""]
+    assert b"secret" not in file.read_bytes()
+
+
+def test_switched_off_it_keeps_nothing_and_still_records_on_purpose(instance: Instance, tmp_path: Path) -> None:
+    scene = Scene(instance, flight="off")
+    assert scene.ask(RecordStart(path=str(tmp_path / "a.mcap"))).state == "recording"
+    scene.say("one")
+    assert scene.ask(RecordStop()).state == "done"
+    assert not flight_files(instance.addresses.flight_dir)
+    assert texts(tmp_path / "a.mcap") == ["one"]
+
+
+def test_a_recording_on_purpose_holds_what_passed_between_start_and_stop(instance: Instance, tmp_path: Path) -> None:
+    scene = Scene(instance)
+    scene.say("before")
+    scene.ask(RecordStart(path=str(tmp_path / "a.mcap"), text=True))
+    scene.say("within")
+    done = scene.ask(RecordStop())
+    scene.say("after")
+    assert texts(tmp_path / "a.mcap") == ["within"]
+    assert (done.state, done.path, done.size_bytes) == ("done", str(tmp_path / "a.mcap"), (tmp_path / "a.mcap").stat().st_size)
+
+
+def test_asked_twice_it_goes_on_and_asked_for_another_file_it_refuses(instance: Instance, tmp_path: Path) -> None:
+    scene = Scene(instance)
+    for _ in range(2):
+        assert scene.ask(RecordStart(path=str(tmp_path / "a.mcap"))).state == "recording"
+    refused = scene.ask(RecordStart(path=str(tmp_path / "b.mcap")))
+    assert (refused.state, refused.path) == ("failed", str(tmp_path / "b.mcap"))
+    assert "recorded already" in refused.detail
+    assert scene.ask(RecordStop()).state == "done"
+
+
+@pytest.mark.parametrize(("name", "complaint"), [("there.mcap", "it is there already"), ("no/such/dir.mcap", "No such file")])
+def test_a_file_that_cannot_be_made_is_told(instance: Instance, tmp_path: Path, name: str, complaint: str) -> None:
+    (tmp_path / "there.mcap").write_bytes(b"mine")
+    state = Scene(instance).ask(RecordStart(path=str(tmp_path / name)))
+    assert state.state == "failed"
+    assert complaint in state.detail
+    assert (tmp_path / "there.mcap").read_bytes() == b"mine"
+
+
+def test_nothing_to_stop_is_told(instance: Instance) -> None:
+    assert Scene(instance).ask(RecordStop()).state == "off"
+
+
+def test_a_full_disk_ends_the_recording_with_a_line_and_not_the_recorder(instance: Instance) -> None:
+    scene = Scene(instance, flight="off")
+    state = scene.ask(RecordStart(path="/dev/full/a.mcap"))
+    assert state.state == "failed"
+    with tempfile.TemporaryDirectory() as directory:
+        scene.ask(RecordStart(path=str(Path(directory) / "a.mcap")))
+        session = instance._running["recorder"][1]._session  # type: ignore[attr-defined]
+        os.dup2(os.open("/dev/full", os.O_WRONLY), session.writer._output.fileno())
+        before = len(scene.bodies(RecordState))
+        scene.say("one")
+        instance.until(lambda: len(scene.bodies(RecordState)) > before)
+    failed = scene.bodies(RecordState)[-1]
+    assert failed.state == "failed"
+    assert "No space left" in failed.detail
+    assert not instance.ended("recorder")
+
+
+def test_a_recorder_that_is_killed_goes_on_with_the_recording_in_a_second_file(
+    instance: Instance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EARSHOT_INCARNATION", "ab12.1")
+    scene = Scene(instance)
+    scene.ask(RecordStart(path=str(tmp_path / "a.mcap")))
+    instance.kill("recorder")
+    instance.start("recorder", Recorder, settings())
+    instance.until_ready()
+    scene.say("after")
+    assert scene.ask(RecordStop()).path == str(tmp_path / "a-2.mcap")
+    assert texts(tmp_path / "a-2.mcap") == ["after"]
+
+
+def test_a_recording_does_not_outlive_the_assistant(instance: Instance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EARSHOT_INCARNATION", "ab12.1")
+    scene = Scene(instance)
+    scene.ask(RecordStart(path=str(tmp_path / "a.mcap")))
+    instance.kill("recorder")
+    monkeypatch.setenv("EARSHOT_INCARNATION", "cd34.1")
+    instance.start("recorder", Recorder, settings())
+    instance.until_ready()
+    assert scene.ask(RecordStop()).state == "off"
+
+
+ABOUT = About()
+
+
+def write_minutes(directory: Path, clock: ManualClock, minutes: int, *, keep_s: float = 600, max_bytes: int = 1 << 20) -> list[Path]:
+    flight = Flight(directory, ABOUT, clock, keep_s=keep_s, max_bytes=max_bytes)
+    stamp = Stamp("llm", "1", clock)
+    for minute in range(minutes):
+        for second in range(3):
+            flight.event(decode(stamp.pack(ReplyFinished(attempt=minute, text=os.urandom(4000).hex(), finish_reason=str(second)))))
+            flight.flush()
+            clock.advance_s(20.1)
+    flight.close()
+    return flight_files(directory)
+
+
+def test_the_last_minutes_are_a_row_of_files_read_as_one(tmp_path: Path) -> None:
+    clock = ManualClock()
+    files = write_minutes(tmp_path, clock, 4)
+    assert len(files) > 1
+    attempts = [recorded.what.body.attempt for recorded in read_flight(tmp_path, 0)]  # type: ignore[union-attr]
+    assert attempts == [minute for minute in range(4) for _ in range(3)]
+    half = ManualClock().wall_ns() + 120 * 10**9
+    assert [recorded.what.body.attempt for recorded in read_flight(tmp_path, half)] == [2] * 3 + [3] * 3  # type: ignore[union-attr]
+
+
+def test_it_never_takes_more_room_than_allowed(tmp_path: Path) -> None:
+    files = write_minutes(tmp_path, ManualClock(), 60, max_bytes=100_000)
+    assert sum(file.stat().st_size for file in files) <= 100_000 + 100_000 // 4
+
+
+def test_files_older_than_allowed_are_thrown_away(tmp_path: Path) -> None:
+    (old, *_) = write_minutes(tmp_path, ManualClock(), 2)
+    os.utime(old, (0, 0))
+    flight = Flight(tmp_path, ABOUT, ManualClock(), keep_s=600, max_bytes=1 << 20)
+    flight.flush()
+    assert old not in flight_files(tmp_path)
+
+
+def test_what_is_forgotten_is_overwritten_and_a_running_recorder_begins_anew(instance: Instance) -> None:
+    scene = Scene(instance)
+    scene.say("secret")
+    instance.until(lambda: [1 for file in flight_files(instance.addresses.flight_dir) if texts(file)])
+    (old,) = flight_files(instance.addresses.flight_dir)
+    with old.open("rb") as still_open:
+        forget_flight(instance.addresses.flight_dir)
+        assert not any(still_open.read(100))
+    scene.say("new")
+    instance.until(lambda: [1 for file in flight_files(instance.addresses.flight_dir) if texts(file) == ["new"]])
