@@ -82,8 +82,8 @@ class MicSettings(_Table, frozen=True):
     """WAV or FLAC file for source `file`."""
     pace: Literal["real", "fast"] = "real"
     """Whether a file is played in real time or as fast as the segmenter reads."""
-    ring_s: Annotated[int, Meta(ge=35, le=3600)] = 60
-    """Audio kept for readers that come late, seconds; more than the longest utterance."""
+    ring_s: Annotated[int, Meta(ge=45, le=3600)] = 60
+    """Audio kept for readers that come late, seconds; more than the longest utterance and what the engine hears before it."""
 
 
 class VadSettings(_Table, frozen=True):

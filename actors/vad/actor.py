@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from actors.vad.ear import Ear
 from actors.vad.engines import open_engine
+from actors.vad.relay import Relay
 from actors.vad.segmenter import SegmenterConfig
 from bus.addresses import is_locked
 from bus.errors import SetupError
@@ -51,7 +52,7 @@ class Vad:
         streams = self._runtime.addresses.audio_streams()
         for stream in streams:
             if stream not in self._ears and self._has_source(stream):
-                self._ears[stream] = Ear(self._runtime, stream, self._config, self._open_engine(), self._settings.stale_ms)
+                self._ears[stream] = Ear(self._runtime, stream, self._config, Relay(self._open_engine), self._settings.stale_ms)
         return streams
 
     def _tick(self) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from actors.vad.hearing import Bookmark, Hearing, Span, Told
+from actors.vad.hearing import Hearing, Told, to_note
 from actors.vad.lateness import Lateness
-from actors.vad.segmenter import Segment, SegmenterConfig, Skipped, SpeechStarted
+from actors.vad.relay import Relay, warm_up_start
+from actors.vad.segmenter import Checkpoint, Segment, SegmenterConfig, Skipped, SpeechStarted
 from bus import timings
 from bus.audio import AudioReader, End, Frame, Heard, Missing, NewEpoch
 from bus.codec import Stamp
@@ -19,10 +20,8 @@ from bus.messages.jobs import Job, Transcribe
 
 if TYPE_CHECKING:
     from actors.actor import Runtime
-    from actors.vad.engines import Engine
 
 COMMIT_STEP_SAMPLES = SAMPLE_RATE_HZ  # a commit each second is enough while nothing is said
-WARM_UP_SAMPLES = 67 * FRAME_SAMPLES  # 2 s, kept at the source, so that the engine of a successor knows the room
 CATCHING_UP_S = 5.0
 CATCHING_UP_FRAMES = 100  # so many frames take a few milliseconds; the phase begins anew with each lot
 
@@ -30,7 +29,7 @@ CATCHING_UP_FRAMES = 100  # so many frames take a few milliseconds; the phase be
 class Ear:
     """Reads one stream and segments it. A turn is named by stream, epoch and sample, so that a successor names it alike."""
 
-    def __init__(self, runtime: Runtime, stream: str, config: SegmenterConfig, engine: Engine, stale_ms: int) -> None:
+    def __init__(self, runtime: Runtime, stream: str, config: SegmenterConfig, engine: Relay, stale_ms: int) -> None:
         self._runtime = runtime
         self._stream = stream
         self._config = config
@@ -46,7 +45,7 @@ class Ear:
         self._hearing = Hearing(config, engine)
         self._lateness = Lateness(stale_ms)
         self._epoch = ""
-        self._unaccepted: dict[str, Span] = {}  # turns on their way to the spool, oldest first
+        self._unaccepted: dict[str, Checkpoint] = {}  # turns on their way to the spool, oldest first, and where each is found again
         self._committed = 0
         self._noted = 0  # the oldest sample needed, as of the last commit
         self._ended = False
@@ -128,8 +127,7 @@ class Ear:
         marks = {timings.COMMITTED: self._runtime.clock.monotonic_ns()}
         if speech_end_ns:
             marks[timings.SPEECH_END] = speech_end_ns
-        self._unaccepted[turn] = Span.of(segment)
-        self._commit(at_once=True)  # before the job, so that a successor finds this utterance's edges where they are now
+        self._unaccepted[turn] = Checkpoint(segment.start_sample, segment.continuing)
         work = Transcribe(
             first_sample=segment.start_sample,
             audio_ms=len(segment.pcm) // 2 // FRAME_SAMPLES * FRAME_MS,
@@ -159,11 +157,10 @@ class Ear:
 
     def _commit(self, at_once: bool = False) -> None:
         """Commit all that a successor will not need: for its utterances, or, while the stream lasts, to warm up its engine."""
-        heard = self._hearing.bookmark
-        bookmark = Bookmark(heard.sample, heard.continuing, (*self._unaccepted.values(), *heard.decided))
-        needed = bookmark.oldest_needed
-        if not at_once and needed - self._noted < COMMIT_STEP_SAMPLES:
+        checkpoint = next(iter(self._unaccepted.values()), self._hearing.checkpoint)
+        if not at_once and checkpoint.sample - self._noted < COMMIT_STEP_SAMPLES:
             return
-        self._noted = needed
-        self._committed = max(self._committed, needed if self._ended else needed - WARM_UP_SAMPLES)
-        self._reader.commit(self._committed, bookmark.to_note())
+        self._noted = checkpoint.sample
+        is_over = self._ended and not self._unaccepted
+        self._committed = max(self._committed, checkpoint.sample if is_over else warm_up_start(checkpoint.sample))
+        self._reader.commit(self._committed, to_note(checkpoint))

@@ -105,10 +105,10 @@ def test_a_file_at_real_pace_takes_as_long_as_it_lasts(instance: Instance, tmp_p
 
 def test_a_file_at_full_pace_never_overwrites_what_is_not_committed(instance: Instance, tmp_path: Path) -> None:
     pcm = sound(100.0)
-    mic = start_mic(instance, file_settings(tmp_path / "sound.wav", pcm, ring_s=35))
+    mic = start_mic(instance, file_settings(tmp_path / "sound.wav", pcm, ring_s=45))
     for _ in range(50):
         instance.turn()
-    assert mic._audio.newest <= 35 * SAMPLE_RATE_HZ
+    assert mic._audio.newest <= 45 * SAMPLE_RATE_HZ
     reader = Reader()
     instance.start("reader", reader)
 
@@ -168,7 +168,7 @@ def test_a_pipe_is_read_no_further_than_the_ring_holds(instance: Instance, monke
     read_end, write_end = os.pipe()
     os.set_blocking(write_end, False)
     monkeypatch.setattr("actors.mic.actor.open_source", lambda *_: StdinSource(read_end))
-    mic = start_mic(instance, settings(mic={"source": "stdin", "ring_s": 35}))
+    mic = start_mic(instance, settings(mic={"source": "stdin", "ring_s": 45}))
     pcm, sent = sound(60.0), 0
     reader = Reader()
 
@@ -183,7 +183,7 @@ def test_a_pipe_is_read_no_further_than_the_ring_holds(instance: Instance, monke
     for _ in range(400):
         feed()
         instance.turn()
-    assert mic._audio.newest == 35 * SAMPLE_RATE_HZ // FRAME_SAMPLES * FRAME_SAMPLES
+    assert mic._audio.newest == 45 * SAMPLE_RATE_HZ // FRAME_SAMPLES * FRAME_SAMPLES
     assert sent < len(pcm)
     instance.start("reader", reader)
 
@@ -195,7 +195,7 @@ def test_a_pipe_is_read_no_further_than_the_ring_holds(instance: Instance, monke
 
     instance.until(progress)
     os.close(write_end)
-    instance.until(reader.has_end)
+    instance.until(lambda: progress() and reader.has_end())
     assert reader.pcm == pcm
     os.close(read_end)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,8 @@ import zmq
 from actors.mic.actor import Mic
 from actors.vad.actor import Vad, segmenter_config
 from actors.vad.engines import open_engine
-from actors.vad.segmenter import Segment, Segmenter
+from actors.vad.relay import Relay
+from actors.vad.segmenter import Checkpoint, Segment, Segmenter
 from bus import timings
 from bus.audio import AudioSource
 from bus.codec import Stamp
@@ -55,9 +57,11 @@ def write(path: Path, pcm: bytes) -> None:
     soundfile.write(path, np.frombuffer(pcm, "<i2"), SAMPLE_RATE_HZ)
 
 
-def expected(pcm: bytes, with_settings: Settings) -> list[Segment]:
+def expected(pcm: bytes, with_settings: Settings, first_sample: int = 0) -> list[Segment]:
     """What the pure core makes of the sound."""
-    engine, segmenter = open_engine(with_settings.vad.engine), Segmenter(segmenter_config(with_settings.vad))
+    engine = Relay(lambda: open_engine(with_settings.vad.engine))
+    engine.begin(first_sample)
+    segmenter = Segmenter(segmenter_config(with_settings.vad), Checkpoint(first_sample))
     pcm += bytes(-len(pcm) % 960)
     events = [event for frame in frames(pcm) for event in segmenter.push(segmenter.next_sample, frame, engine.is_speech(frame))]
     return [event for event in events + segmenter.flush() if isinstance(event, Segment)]
@@ -126,24 +130,29 @@ def test_a_turn_is_timed_from_the_capture_of_its_last_speech_frame(instance: Ins
     assert marks[timings.SUBMITTED] >= marks[timings.COMMITTED]
 
 
-@pytest.mark.parametrize("killed_after", [1, 20, 60, 120, 200, 300, 380])
-def test_a_segmenter_that_is_killed_has_a_successor_that_hears_the_same(instance: Instance, killed_after: int) -> None:
-    use = settings(mic={"source": "stdin", "pace": "fast"}, vad=VAD)
+@pytest.mark.parametrize("engine", ["webrtc", "silero"])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_segmenter_that_is_killed_again_and_again_hears_the_same_sample_for_sample(instance: Instance, engine: str, seed: int) -> None:
+    """Killed at moments drawn from the seed; each successor then first hears some frames more."""
+    use = settings(mic={"source": "stdin", "pace": "fast"}, vad={**VAD, "engine": engine})
+    segments = expected(spoken(), use)
+    assert len(segments) >= 2
     instance.start_planes()
     worker = Worker("stt")
     instance.start("whisper-1", worker)
     source, scripted = start_scripted(instance, use)
-    instance.start("vad", Vad, use)
-    scripted.allowed = killed_after
-    instance.until(lambda: source._audio.newest == killed_after * 480)
-    for _ in range(20):
-        instance.turn()
-    instance.kill("vad")
+    dice = random.Random(seed)
+    for killed_after in sorted(dice.sample(range(1, len(spoken()) // 960), 6)):
+        instance.start("vad", Vad, use)
+        scripted.allowed = killed_after
+        instance.until(lambda at=killed_after: source._audio.newest >= at * 480)  # type: ignore[misc]
+        for _ in range(dice.randrange(30)):
+            instance.turn()
+        instance.kill("vad")
     instance.start("vad", Vad, use)
     scripted.allowed = 10**9
-    segments = expected(spoken(), use)
-    instance.until(lambda: source._audio.finished and len(worker.leases) == len(segments))
-    assert_heard_about(worker, segments)
+    instance.until(lambda: source._audio.finished and len(worker.leases) >= len(segments))
+    assert_heard(worker, segments)
 
 
 def start_scripted(instance: Instance, use: Settings) -> tuple[Mic, Scripted]:
@@ -173,8 +182,7 @@ def test_an_utterance_that_was_handed_on_by_a_segmenter_killed_before_it_knew_is
     scripted.allowed = 10**9
     instance.until(lambda: mic._audio.finished)
     segments = expected(spoken(), use)
-    assert [lease.payload for lease in worker.leases[:2]] == [segment.pcm for segment in segments[:2]]
-    assert_heard_about(worker, segments)
+    assert_heard(worker, segments)
 
 
 class Scripted:
@@ -209,16 +217,6 @@ class Scripted:
 
     def close(self) -> None:
         """Nothing to close."""
-
-
-def assert_heard_about(worker: Worker, segments: list[Segment]) -> None:
-    """Each segment became one job, in order, and its edges are where they belong, give or take what the engine forgot."""
-    jobs = [lease.job.work for lease in worker.leases]
-    assert len(jobs) == len(segments)
-    for work, segment in zip(jobs, segments, strict=True):
-        assert isinstance(work, Transcribe)
-        assert abs(work.first_sample - segment.start_sample) <= 4 * 480
-        assert abs(work.audio_ms - len(segment.pcm) // 32) <= 20 * 30  # the speech ends in a breath that may count or not
 
 
 def test_a_file_source_that_is_killed_goes_on_and_every_turn_is_heard_once(instance: Instance, tmp_path: Path) -> None:
@@ -292,12 +290,12 @@ def test_a_stream_that_is_over_is_left_and_its_name_can_be_used_again(instance: 
 def test_a_sound_longer_than_the_ring_waits_for_its_reader_at_full_pace(instance: Instance, tmp_path: Path) -> None:
     pcm = (spoken() + silence(20)) * 3
     write(tmp_path / "long.wav", pcm)
-    use = settings(mic={"source": "file", "file": str(tmp_path / "long.wav"), "pace": "fast", "ring_s": 35}, vad=VAD)
+    use = settings(mic={"source": "file", "file": str(tmp_path / "long.wav"), "pace": "fast", "ring_s": 45}, vad=VAD)
     mic = instance.start("mic", Mic, use)
     assert isinstance(mic, Mic)
     for _ in range(200):
         instance.turn()
-    assert mic._audio.newest <= 35 * SAMPLE_RATE_HZ
+    assert mic._audio.newest <= 45 * SAMPLE_RATE_HZ
     instance.start_planes()
     worker = Worker("stt")
     instance.start("whisper-1", worker)
@@ -397,7 +395,7 @@ def context() -> Iterator[zmq.Context[zmq.Socket[bytes]]]:
 def test_a_segmenter_that_was_away_for_longer_than_the_ring_tells_of_the_gap_and_hears_what_follows(
     instance: Instance, context: zmq.Context[zmq.Socket[bytes]]
 ) -> None:
-    source = AudioSource(context, instance.addresses, "mic", Stamp("mic", "1"), ring_s=35, can_wait=False)
+    source = AudioSource(context, instance.addresses, "mic", Stamp("mic", "1"), ring_s=45, can_wait=False)
     instance.start_planes()
     worker, listener = Worker("stt"), Listener("audio.gap")
     instance.start("whisper-1", worker)
@@ -419,8 +417,8 @@ def test_a_segmenter_that_was_away_for_longer_than_the_ring_tells_of_the_gap_and
     pump_until(lambda: "mic" in vad._ears and vad._ears["mic"]._hearing._next_sample == source.newest, turn)
     pcm = silence(120) + spoken()  # much more than the ring and the queues between
     publish(pcm)
-    in_the_ring = pcm[: len(pcm) // 960 * 960][-(35 * SAMPLE_RATE_HZ // 480 * 960) :]
-    segments = expected(in_the_ring, use)
+    in_the_ring = pcm[: len(pcm) // 960 * 960][-(45 * SAMPLE_RATE_HZ // 480 * 960) :]
+    segments = expected(in_the_ring, use, source.newest - len(in_the_ring) // 2)
     pump_until(lambda: listener.messages and len(worker.leases) == len(segments), turn)
     gap = listener.messages[0].body
     assert isinstance(gap, AudioGap)
