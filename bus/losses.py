@@ -98,6 +98,10 @@ class Losses:
         over = [cause for cause, episode in self._episodes.items() if episode.last_ns <= quiet_since_ns]
         return [self._told(cause, self._episodes.pop(cause), over=True) for cause in over]
 
+    def end(self) -> list[Told]:
+        """End all episodes now; return the events that tell of that."""
+        return [self._told(cause, self._episodes.pop(cause), over=True) for cause in list(self._episodes)]
+
     def to_text(self) -> str:
         """The totals as one word of the sd_notify talk."""
         return ",".join(f"{cause}={number}" for cause, number in sorted(self.totals.items()))

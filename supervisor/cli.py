@@ -171,7 +171,7 @@ def tap(
 
     line = view.json_line if as_json else view.text_line
     seen = 0
-    for message in view.tap(_instance(config, sets), topics, timeout_s=timeout):
+    for message in view.tap(_instance(config, sets), topics, timeout_s=timeout, tell=lambda text: click.echo(text, err=True)):
         click.echo(line(message))
         seen += 1
         if seen == count:

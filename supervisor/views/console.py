@@ -27,6 +27,7 @@ from supervisor.views.conversation import TOPICS, Conversation
 PROBE_INTERVAL_S = 0.02
 LAST_WORDS_MS = 50
 NAME = "console"
+RESTARTED = "\nThe console was started again. What it missed: `supervisor memory list`.\n"
 
 
 class Console:
@@ -44,7 +45,7 @@ class Console:
 
     def run(self) -> None:
         """Raises OSError when the terminal is gone."""
-        self._write("Starting...\n")
+        self._write(RESTARTED if self._is_restarted() else "Starting...\n")
         self._loop.watch(self._subscriber.socket, self._receive)
         self._probe.begin()
         self._probe.ask()
@@ -56,6 +57,11 @@ class Console:
         while self._subscriber.socket.poll(LAST_WORDS_MS):  # what was said before the stop
             self._receive()
         self._write(self._conversation.end())
+
+    @staticmethod
+    def _is_restarted() -> bool:
+        """The launcher counts the lives of a child in its incarnation: `ab12.2`."""
+        return os.environ.get("EARSHOT_INCARNATION", "").rpartition(".")[2] not in ("", "1")
 
     def _ask(self) -> None:
         """Probe until the probe is heard, then say so until the launcher has room for it."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from bus.messages.actor import ActorState
+from bus.messages.actor import ActorState, LossTold
 from bus.messages.audio import AudioGap
 from bus.messages.base import Message
 from bus.messages.jobs import JobMoved
@@ -21,7 +21,7 @@ from bus.messages.speech import SpeechEnded, SpeechSkipped, TranscriptFinal
 from bus.messages.turn import TurnFinished, TurnRecord
 from bus.timings import TOTAL_TO_FIRST_TOKEN
 
-TOPICS: Final = ("actor.state", "audio.gap", "job.moved", "speech.", "transcript.", "reply.", "turn.")
+TOPICS: Final = ("actor.state", "audio.gap", "job.moved", "loss.told", "speech.", "transcript.", "reply.", "turn.")
 SILENT_NS: Final = 60 * 1_000_000_000
 """A turn of which nothing was heard for so long has lost its end, and gives way to others."""
 REMEMBERED_TURNS: Final = 1000
@@ -39,6 +39,8 @@ class _Turn:
     stream: str
     seen_ns: int
     transcript: str = ""
+    heard: bool = False
+    """Whether the transcript is known, be it empty."""
     transcript_written: bool = False
     waiting: str = ""
     attempt: int = 0
@@ -93,6 +95,9 @@ class Conversation:
             yield from self._line(f"Skipped short segment ({body.speech_ms / 1000:.2f}s < {body.minimum_ms / 1000:.1f}s)", "dim")
         elif isinstance(body, AudioGap):
             yield from self._line(f"{body.samples / 16_000:.2f} s of sound were lost ({body.cause})", "warning")
+        elif isinstance(body, LossTold):
+            if body.cause == "frames-stale" and self._status:
+                yield from self._line(_lateness(body), "warning")
         elif envelope.turn and envelope.turn not in self._over and (not isinstance(body, JobMoved) or _is_unkept(body)):
             yield from self._turn_event(message)
 
@@ -107,6 +112,7 @@ class Conversation:
                 yield from self._line("Transcribing buffered speech...", "dim")
             case TranscriptFinal():
                 turn.transcript = turn.transcript or ("" if body.rejected else body.text)
+                turn.heard = True
             case ReplyWaiting():
                 turn.waiting = body.reason
             case ReplyStarted() | ReplyDelta() | ReplyFinished() if body.attempt >= turn.attempt:
@@ -141,6 +147,8 @@ class Conversation:
         while self._turns:
             turn = next(iter(self._turns.values()))
             if not turn.is_over and self._lost(turn, now_ns):
+                turn.heard = True  # what there is of it is all that there will be
+                yield from self._show(turn)
                 del self._turns[turn.id]  # if it does go on, it comes back as the last
                 yield from self._close_line(" ...")
                 continue
@@ -161,7 +169,10 @@ class Conversation:
         return now_ns - turn.seen_ns > SILENT_NS or any(other.is_over for other in later)
 
     def _show(self, turn: _Turn) -> Iterator[str]:
+        """Write what is new. A reply whose question was missed waits for `turn.finished`, which has both: so a console that comes up in
+        the middle of a turn shows it whole and in order, and not half."""
         if turn.record is not None:
+            turn.heard = True
             turn.transcript = turn.transcript or turn.record.transcript
             if turn.record.reply:
                 yield from self._complete(turn, turn.record.reply)
@@ -171,7 +182,7 @@ class Conversation:
         if turn.waiting and not turn.written:
             yield from self._line(f"Waiting for the language model: {_clean(turn.waiting)}", "warning")
             turn.waiting = ""
-        if turn.written < len(turn.text):
+        if turn.written < len(turn.text) and (turn.heard or turn.is_over):
             if not turn.written:
                 yield self._paint("AI  : ", "ai")
                 self._line_open = True
@@ -235,6 +246,12 @@ class Conversation:
 
     def _paint(self, text: str, style: str) -> str:
         return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self._colour else text
+
+
+def _lateness(told: LossTold) -> str:
+    if told.over:
+        return "the segmenter has caught up"
+    return "the segmenter is behind: what you say is heard late, but all of it"
 
 
 def _is_unkept(moved: JobMoved) -> bool:

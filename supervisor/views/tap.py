@@ -15,6 +15,7 @@ import zmq
 from bus.addresses import Addresses
 from bus.codec import Stamp
 from bus.events import Publisher, Subscriber, wait_until_heard
+from bus.losses import Losses
 from bus.messages.actor import BrokerBeat, Probe
 from bus.messages.base import Message
 from supervisor.instance import is_running, require_running
@@ -43,22 +44,44 @@ def text_line(message: Message) -> str:
     return " ".join(part for part in (when, f"{message.topic:<16}", f"{envelope.sender:<10}", about, values) if part)
 
 
+class _Missed:
+    """Tells of the events that this tap was too slow for: when it begins to miss some, and how many there were."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._losses = Losses(time.monotonic_ns)
+
+    def add(self, _message: Message, number: int) -> None:
+        if self._losses.count("events-missed", number) is not None:
+            self._tell("this tap is missing events: it was stopped, its reader is too slow, or the broker was away")
+
+    def check(self, *, at_end: bool = False) -> None:
+        for told in self._losses.end() if at_end else self._losses.check():
+            self._tell(f"this tap missed {told.body.number} events")
+
+
 def tap(
-    addresses: Addresses, topics: Sequence[str], clock: Callable[[], float] = time.monotonic, timeout_s: float | None = None
+    addresses: Addresses,
+    topics: Sequence[str],
+    clock: Callable[[], float] = time.monotonic,
+    timeout_s: float | None = None,
+    tell: Callable[[str], None] = lambda _line: None,
 ) -> Iterator[Message]:
     """Yield events whose topic begins with one of `topics`, or all that tell of something, until the time is over or the assistant ends.
 
-    Raises NoInstance when there is none at the start.
+    `tell` gets a line for people when events were missed. Raises NoInstance when there is no assistant at the start.
     """
+    missed = _Missed(tell)
     require_running(addresses)
     end_s = None if timeout_s is None else clock() + timeout_s
     with zmq.Context() as context:
         publisher = Publisher(context, addresses.events_in, Stamp("tap", str(os.getpid())))
-        subscriber = Subscriber(context, addresses.events_out, tuple(topics) or ("",))
+        subscriber = Subscriber(context, addresses.events_out, tuple(topics) or ("",), on_lost=missed.add)
         try:
             early = wait_until_heard(publisher, subscriber, CONNECT_TIMEOUT_S)
             yield from filter(partial(_is_wanted, topics), early)
             while end_s is None or clock() < end_s:
+                missed.check()
                 left_s = LOOK_INTERVAL_S if end_s is None else min(LOOK_INTERVAL_S, end_s - clock())
                 if not subscriber.socket.poll(max(0, round(left_s * 1000))):
                     if not is_running(addresses):
@@ -66,6 +89,7 @@ def tap(
                     continue
                 yield from filter(partial(_is_wanted, topics), subscriber.receive())
         finally:
+            missed.check(at_end=True)
             publisher.close()
             subscriber.close()
 

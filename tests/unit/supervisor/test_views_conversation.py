@@ -4,10 +4,11 @@ import random
 import re
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bus.messages.actor import ActorState
+from bus.messages.actor import ActorState, LossTold
 from bus.messages.audio import AudioGap
 from bus.messages.base import Body, Envelope, Message
 from bus.messages.jobs import JobMoved
@@ -110,7 +111,30 @@ def test_an_attempt_that_was_given_up_is_broken_off_and_the_next_one_written_fro
 
 def test_a_piece_that_got_lost_is_filled_in_at_the_end() -> None:
     started, one, _two, three, finished = reply("one ", "two ", "three")
-    assert shown(started, one, three, finished) == ["AI  : one two three"]
+    assert shown(heard("Hi"), started, one, three, finished) == ["User: Hi", "AI  : one two three"]
+
+
+@pytest.mark.parametrize("missed", range(1, 8))
+def test_a_console_that_comes_up_in_mid_turn_shows_the_whole_of_it_and_no_half_sentence(missed: int) -> None:
+    """The first attempt at the answer was given up; the console may come up in either."""
+    events = [ended(), heard("Time?"), *reply("It is twel", "ve", attempt=1)[:2], *reply("It ", "is noon.", attempt=2)]
+    lines = shown(*events[missed:], over("Time?", "It is noon."))
+    given_up = "AI  : It is twel ..."
+    assert [line for line in lines if line != given_up] == ["User: Time?", "AI  : It is noon.", "Listening..."]
+
+
+def test_a_reply_whose_question_and_end_were_both_missed_is_shown_when_a_later_turn_is_over() -> None:
+    assert shown(*reply("one"), over("B", "two", "t2")) == ["AI  : one", "User: B", "AI  : two", "Listening..."]
+
+
+def test_a_segmenter_that_is_behind_is_told_of_once_and_other_losses_are_for_status() -> None:
+    behind = event(LossTold(cause="frames-stale", number=1, total=1), "")
+    caught_up = event(LossTold(cause="frames-stale", number=50, total=50, over=True), "")
+    missed = event(LossTold(cause="events-missed", number=1, total=1), "")
+    assert shown(behind, missed, caught_up) == [
+        "the segmenter is behind: what you say is heard late, but all of it",
+        "the segmenter has caught up",
+    ]
 
 
 def test_lines_of_two_turns_never_mix() -> None:

@@ -1,0 +1,167 @@
+"""Broker, tap, console: those who only pass events on or look at them may die or hang, and the conversation goes on."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import zmq
+
+from bus.codec import Stamp
+from bus.events import Publisher, Subscriber, wait_until_heard
+from bus.messages.reply import ReplyWaiting
+from supervisor.views.console import RESTARTED
+from tests.e2e.assistant import ROOT, SPEECH, SUPERVISOR, Assistant, assistant, words
+from tests.waiting import pump_until, wait_until
+
+FLOOD_BATCHES = 150
+BATCH = 200
+"""Together more events than all the queues between two processes hold."""
+
+
+class Flood:
+    """Publishes as fast as its own subscriber hears it, so that the sender drops nothing and what is missed is missed by others."""
+
+    def __init__(self, running: Assistant) -> None:
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._publisher = Publisher(self._context, running.addresses.events_in, Stamp("flood", "1"))
+        self._subscriber = Subscriber(self._context, running.addresses.events_out, (ReplyWaiting.topic,))
+        wait_until_heard(self._publisher, self._subscriber, 20)
+        self._number = 0
+
+    def publish(self, count: int = 1) -> None:
+        for _ in range(count):
+            self._number += 1
+            self._publisher.publish(ReplyWaiting(reason=str(self._number)))
+        last = ReplyWaiting(reason=str(self._number))
+        pump_until(lambda: any(message.body == last for message in self._subscriber.receive()), lambda: self._subscriber.socket.poll(50))
+
+    def close(self) -> None:
+        self._context.destroy(linger=0)
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Assistant]:
+    with assistant("launcher.restart_budget=100") as started:
+        yield started
+
+
+def test_a_tap_that_is_stopped_in_a_flood_disturbs_nobody_and_tells_what_it_missed(running: Assistant) -> None:
+    flood = Flood(running)
+    tap = running.popen("tap", "--json", ReplyWaiting.topic)
+    assert tap.stdout is not None
+    assert tap.stderr is not None
+    out, errors = tap.stdout, tap.stderr
+    wait_until(lambda: flood.publish() or select.select([out], [], [], 0.05)[0], deadline_s=60)  # type: ignore[func-returns-value]
+    tap.send_signal(signal.SIGSTOP)
+    for _ in range(FLOOD_BATCHES):
+        flood.publish(BATCH)
+    (turn,) = running.hear(SPEECH / "sum-rms.wav")
+    assert turn["reply"] == "Two plus three is five."
+    assert {name: actor["restarts"] for name, actor in running.status().items() if actor["restarts"]} == {}
+    tap.send_signal(signal.SIGCONT)
+    reader = threading.Thread(target=out.read)  # so that its output does not stop it again
+    reader.start()
+    told: list[str] = []
+    while not told:
+        flood.publish()
+        if select.select([errors], [], [], 0.05)[0]:
+            told.append(errors.readline())
+    assert "is missing events" in told[0]
+    tap.send_signal(signal.SIGINT)
+    told += errors.read().splitlines()
+    reader.join()
+    tap.wait()
+    flood.close()
+    missed = [int(found[1]) for line in told if (found := re.match(r"this tap missed (\d+) events", line))]
+    assert len(missed) == 1
+    assert 0 < missed[0] <= FLOOD_BATCHES * BATCH
+
+
+def test_after_the_broker_was_killed_a_tap_that_was_there_before_shows_events_again(running: Assistant) -> None:
+    tap = running.popen("tap", "--json", "turn.finished")
+    assert tap.stdout is not None
+    out = tap.stdout
+    running.hear(SPEECH / "sum-rms.wav")
+    before = out.readline()
+    pid = running.kill("broker")
+    running.wait_until_ready("broker", but_not_pid=pid)
+    for actor in running.status():
+        running.wait_until_ready(actor)
+    running.hear(SPEECH / "sum-rms.wav")
+    after = out.readline()
+    tap.kill()
+    tap.communicate()
+    assert "turn.finished" in before
+    assert "turn.finished" in after
+    assert before != after
+
+
+class Terminal:
+    """What stands on it."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self.text = ""
+
+    def read(self) -> None:
+        while select.select([self._fd], [], [], 0.05)[0]:
+            try:
+                self.text += os.read(self._fd, 1 << 16).decode().replace("\r\n", "\n")
+            except OSError:  # the other end is gone
+                return
+
+    def until(self, words: str) -> None:
+        pump_until(lambda: words in self.text, self.read, deadline_s=60)
+
+
+@contextmanager
+def foreground(*options: str) -> Iterator[tuple[Assistant, Terminal]]:
+    """An assistant that shows the conversation on a terminal."""
+    with assistant() as placed:
+        placed.stop()
+        ours, theirs = pty.openpty()
+        sets = [part for option in options for part in ("--set", option)]
+        process = subprocess.Popen(
+            [*SUPERVISOR, "start", "--config", "config/rehearsal.toml", *sets],
+            cwd=ROOT,
+            env=placed.environ,
+            stdin=subprocess.DEVNULL,
+            stdout=theirs,
+            stderr=theirs,
+        )
+        os.close(theirs)
+        terminal = Terminal(ours)
+        try:
+            terminal.until("Listening...")
+            yield placed, terminal
+        finally:
+            process.send_signal(signal.SIGTERM)
+            pump_until(lambda: process.poll() is not None, terminal.read, deadline_s=30)
+            os.close(ours)
+
+
+def test_a_console_killed_in_mid_reply_comes_back_and_shows_the_turn_whole_and_the_next_one_too() -> None:
+    slow = ("rehearsal_llm.first_token_delay_ms=400", "rehearsal_llm.token_delay_ms=400")
+    with foreground(*slow) as (placed, terminal), placed.events("reply.") as events:
+        hear = placed.popen("hear", "--json", str(SPEECH / "sum-rms.wav"))
+        events.wait_for("reply.delta")
+        placed.kill("console")
+        terminal.until(RESTARTED.strip())
+        hear.communicate(timeout=60)
+        terminal.until("AI  : Two plus three is five.\n")
+        placed.hear(SPEECH / "joke-slt.wav")
+        terminal.until("User: Tell me a joke")
+        terminal.read()
+    shown = terminal.text.partition(RESTARTED.strip())[2].splitlines()
+    spoken = [line for line in shown if line.startswith(("User:", "AI  :"))]
+    assert [words(line) for line in spoken[:2]] == [words("User: What is two plus three?"), words("AI: Two plus three is five.")]
+    assert words(spoken[2]) == words("User: Tell me a joke please")
