@@ -176,6 +176,8 @@ def without_words(body: Body) -> Body:
 def _blank(value: Any, names: Collection[str]) -> Any:
     if isinstance(value, dict):
         return {name: "" if name in names else _blank(item, names) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_blank(item, names) for item in value]
     return value
 
 

@@ -204,6 +204,8 @@ class RehearsalLlmSettings(_Table, frozen=True):
     `rehearsal-llm.port` in the runtime directory, where `llm.url = "rehearsal"` finds it."""
     model: Annotated[str, Meta(min_length=1)] = "rehearsal"
     """The model name it serves."""
+    script: str = ""
+    """JSON file with a list of {"user", "reply"}: what it answers, each once and in order. Empty: it answers by its rules."""
     first_token_delay_ms: Annotated[int, Meta(ge=0, le=600_000)] = 40
     token_delay_ms: Annotated[int, Meta(ge=0, le=60_000)] = 10
     """Delay before each further token."""

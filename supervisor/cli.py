@@ -230,6 +230,32 @@ def record(
         recording.record(addresses, file, sound=not no_sound, text=not no_words, seconds=seconds, say=click.echo)
 
 
+@cli.command()
+@click.argument("file", type=PATH)
+@configured
+@click.option(
+    "--pace", type=click.Choice(["real", "fast"]), default="real", show_default=True, help="As it was spoken, or as fast as it is heard."
+)
+@click.option("--stub", type=click.Choice(["llm"]), help="Take the model's replies from the recording.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object for each stretch of speech and line.")
+def replay(*, file: Path, config: tuple[Path, ...], sets: tuple[str, ...], pace: str, stub: str | None, as_json: bool) -> None:
+    """Hear the recording FILE again with an assistant of its own, and compare; exit 3 when something differs.
+
+    Its configuration is the recorded one; --set tries a change: `--set whisper.model=small.en`.
+    """
+    from supervisor.replay import replay as replay_file
+    from supervisor.views import replay as view
+
+    replayed = replay_file(file, config=config, sets=sets, pace=pace, stub_llm=stub == "llm", show=not as_json and sys.stdout.isatty())
+    if as_json:
+        for line in view.json_lines(replayed):
+            click.echo(line)
+    else:
+        view.show(replayed, pace)
+    if view.count(replayed):
+        sys.exit(3)
+
+
 @cli.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True}, add_help_option=False)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def memory(arguments: tuple[str, ...]) -> NoReturn:

@@ -29,7 +29,13 @@ from bus.settings import REHEARSAL_URL, Settings
 Key = tuple[str, ...]
 Table = dict[str, Any]
 
-_FILE_KEYS: Final = (("mic", "file"), ("memory", "database"), ("instance", "runtime_dir"), ("instance", "state_dir"))
+_FILE_KEYS: Final = (
+    ("mic", "file"),
+    ("memory", "database"),
+    ("rehearsal_llm", "script"),
+    ("instance", "runtime_dir"),
+    ("instance", "state_dir"),
+)
 _MODEL: Final = ("whisper", "model")
 _BAD: Final = object()
 _WORDS: Final = {
@@ -79,13 +85,18 @@ class Layer:
         return Problem(self.source, self.lines.get(key), ".".join(key), message)
 
 
-def load(paths: Sequence[Path | str] = (), sets: Sequence[str] = (), environ: Mapping[str, str] = os.environ) -> Settings:
+def load(
+    paths: Sequence[Path | str] = (), sets: Sequence[str] = (), environ: Mapping[str, str] = os.environ, *, recorded: Table | None = None
+) -> Settings:
     """Read, check and merge the configuration; the two directories in it are absolute.
 
-    `paths` are the files given with --config, `sets` the `key=value` texts given with --set. Raises SettingsError.
+    `paths` are the files given with --config, `sets` the `key=value` texts given with --set; `recorded` is the configuration of a
+    recording, over the defaults and under all else. Raises SettingsError.
     """
     problems: list[Problem] = []
     layers = [*_read(default_file(), problems)]
+    if recorded is not None:
+        layers.append(Layer("the recording", Path("/"), _without_none(recorded)))
     for path in paths:
         layers += _read(Path(path), problems)
     layers += [layer for text in sets if (layer := _set_layer(text, problems)) is not None]
@@ -103,6 +114,10 @@ def load(paths: Sequence[Path | str] = (), sets: Sequence[str] = (), environ: Ma
     if problems:
         raise SettingsError(problems)
     return settings
+
+
+def _without_none(table: Table) -> Table:
+    return {key: _without_none(value) if isinstance(value, dict) else value for key, value in table.items() if value is not None}
 
 
 def default_file() -> Path:

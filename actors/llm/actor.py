@@ -11,7 +11,7 @@ from actors.llm import errors
 from actors.llm.prompt import build_messages
 from bus.messages.base import Body
 from bus.messages.jobs import Answer, Answered, Job
-from bus.messages.reply import ReplyDelta, ReplyFinished, ReplyStarted, ReplyWaiting
+from bus.messages.reply import PromptMade, PromptMessage, ReplyDelta, ReplyFinished, ReplyStarted, ReplyWaiting
 from bus.timings import FIRST_TOKEN, LAST_TOKEN, LLM_START
 
 if TYPE_CHECKING:
@@ -52,8 +52,15 @@ class Llm:
         work = lease.job.work
         if isinstance(work, Answer):
             self._in_thread(partial(self._answer, lease, work))
+            self._tell_prompt(lease, work)
         else:
             lease.failed(f"{lease.job.stage} is no job for the language model", retry=False)
+
+    def _tell_prompt(self, lease: Lease, work: Answer) -> None:
+        """For whoever wants to see or record it; nobody does in most instances, and then it does not leave this process."""
+        rounds = [(past.user, past.assistant) for past in work.rounds]
+        messages = [PromptMessage(**message) for message in build_messages(work.system, rounds, work.transcript)]
+        self._publish(lease, PromptMade(attempt=lease.attempt, messages=messages, max_tokens=work.max_tokens))
 
     def _in_thread(self, target: Callable[[], None]) -> None:
         """Run `target` beside the main loop. A fault in it ends the actor, so that it is seen and started anew."""

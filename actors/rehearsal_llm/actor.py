@@ -6,7 +6,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from actors.rehearsal_llm.server import RehearsalServer
+import msgspec
+
+from actors.rehearsal_llm.server import Line, RehearsalServer
 from actors.rehearsal_llm.wire import Manners
 from bus.errors import SetupError
 
@@ -24,7 +26,7 @@ class RehearsalLlm:
         settings = runtime.settings.rehearsal_llm
         manners = Manners(first_token_delay_ms=settings.first_token_delay_ms, token_delay_ms=settings.token_delay_ms)
         try:
-            server = RehearsalServer(settings.port, settings.model, manners)
+            server = RehearsalServer(settings.port, settings.model, manners, script=_read_script(settings.script))
         except OSError as error:
             raise SetupError(
                 f"the rehearsal LLM cannot listen on port {settings.port} ({error.strerror}): set rehearsal_llm.port to a free one, or 0"
@@ -37,6 +39,15 @@ class RehearsalLlm:
     def close(self) -> None:
         """Stop serving; replies in progress break off."""
         self._ending.close()
+
+
+def _read_script(path: str) -> list[Line]:
+    if not path:
+        return []
+    try:
+        return msgspec.json.decode(Path(path).read_bytes(), type=list[Line])
+    except (OSError, msgspec.MsgspecError) as error:
+        raise SetupError(f"rehearsal_llm.script: cannot use {path}: {error}") from None
 
 
 def _write_port(path: Path, port: int) -> None:

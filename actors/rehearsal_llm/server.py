@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -29,6 +29,13 @@ class Gone(Exception):
     """The client has closed the connection: nothing is left to be said."""
 
 
+class Line(msgspec.Struct, frozen=True):
+    """One line of a script: what is said, and what to answer."""
+
+    user: str
+    reply: str
+
+
 class RehearsalServer(ThreadingHTTPServer):
     """An OpenAI-compatible server at 127.0.0.1. Port 0 takes a free one, told by `port`."""
 
@@ -36,11 +43,18 @@ class RehearsalServer(ThreadingHTTPServer):
     block_on_close = False
 
     def __init__(
-        self, port: int = 0, model: str = "rehearsal", manners: Manners | None = None, now: Callable[[], datetime] = datetime.now
+        self,
+        port: int = 0,
+        model: str = "rehearsal",
+        manners: Manners | None = None,
+        now: Callable[[], datetime] = datetime.now,
+        script: Iterable[Line] = (),
     ) -> None:
+        """With a `script` it answers as that says, each line once and in order, and by its rules where the script says nothing."""
         super().__init__(("127.0.0.1", port), _Handler)
         self.model = model
         self.now = now
+        self._script = list(script)
         self.created_s = int(time.time())
         self._lock = threading.Lock()
         self._manners = manners or Manners()
@@ -88,6 +102,15 @@ class RehearsalServer(ThreadingHTTPServer):
                 left = self._manners.times - 1
                 self._manners = msgspec.structs.replace(self._manners, times=left, fault=self._manners.fault if left else "")
             return now
+
+    def answer(self, messages: Sequence[dict[str, str]]) -> str:
+        """The reply to a conversation."""
+        with self._lock:
+            for line in self._script:
+                if line.user == messages[-1]["content"]:
+                    self._script.remove(line)
+                    return line.reply
+        return rules.answer(messages, self.now())
 
     def count(self, finished: bool) -> None:
         """Keep the tally that /rehearsal tells."""
@@ -166,7 +189,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         wire.check_request(request, self.server.model, manners.template)
         messages = [{"role": message.role, "content": message.content} for message in request.messages]
-        tokens = wire.split_tokens(rules.answer(messages, self.server.now()))
+        tokens = wire.split_tokens(self.server.answer(messages))
         is_cut = request.max_tokens is not None and len(tokens) > request.max_tokens
         tokens = tokens[: request.max_tokens]
         try:

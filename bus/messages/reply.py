@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import msgspec
+
 from bus.messages.base import Body
 
 
@@ -13,6 +15,24 @@ class ReplyStarted(Body, frozen=True, kw_only=True):
     topic: ClassVar[str] = "reply.started"
     attempt: int
     model: str
+
+
+class PromptMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One message of a prompt."""
+
+    role: str
+    """`system`, `user` or `assistant`."""
+    content: str
+
+
+class PromptMade(Body, frozen=True, kw_only=True):
+    """What the language model is asked, whole."""
+
+    topic: ClassVar[str] = "prompt.made"
+    words: ClassVar[frozenset[str]] = frozenset({"content"})
+    attempt: int
+    messages: list[PromptMessage]
+    max_tokens: int
 
 
 class ReplyDelta(Body, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ import soundfile
 
 from bus.limits import FRAME_SAMPLES
 from bus.recording import Recording, Sound
-from tests.e2e.assistant import SPEECH, Assistant, words
+from tests.e2e.assistant import SPEECH, Assistant, lines, words
 from tests.waiting import wait_until
 
 
@@ -68,3 +68,33 @@ def test_what_cannot_be_recorded_is_one_line(running: Assistant, tmp_path: Path)
         assert complaint in done.stderr
         assert done.stderr.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["there.mcap"]
+
+
+def test_a_replay_of_a_recording_finds_no_difference_and_a_change_of_a_setting_finds_some(running: Assistant, tmp_path: Path) -> None:
+    file = tmp_path / "session.mcap"
+    running.run("record", str(file), "--detach")
+    running.hear(SPEECH / "sum-rms.wav", pace="real")
+    running.run("record", "stop")
+    same = running.run("replay", str(file), "--pace", "fast", "--stub", "llm", "--json")
+    (stretch,) = lines(same.stdout)
+    assert stretch["differs"] == []
+    assert stretch["before"]["transcript"] == stretch["after"]["transcript"] != ""
+    assert stretch["after"]["reply"] == "Two plus three is five."
+    changed = running.run("replay", str(file), "--pace", "fast", "--set", "vad.pre_roll_ms=60", check=False)
+    assert changed.returncode == 3
+    assert "segment" in changed.stdout
+    assert "1 stretches of speech, 1 differ" in changed.stdout
+
+
+def test_what_cannot_be_replayed_is_one_line(running: Assistant, tmp_path: Path) -> None:
+    running.run("record", str(tmp_path / "silent.mcap"), "--no-sound", "--detach")
+    running.run("record", "stop")
+    for file, complaint in (
+        (SPEECH / "sum-rms.wav", "does not begin as an MCAP file does"),
+        (tmp_path / "missing.mcap", "No such file"),
+        (tmp_path / "silent.mcap", "there is no sound in"),
+    ):
+        done = running.run("replay", str(file), check=False)
+        assert done.returncode == 1
+        assert complaint in done.stderr
+        assert done.stderr.count("\n") == 1

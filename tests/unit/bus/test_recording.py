@@ -194,7 +194,7 @@ def test_without_words_nothing_that_was_said_is_in_the_file(body: Body, tmp_path
     assert found.body == without_words(body)
 
 
-SPOKEN = {"text", "transcript", "reply", "user", "assistant", "words"}
+SPOKEN = {"content", "text", "transcript", "reply", "user", "assistant", "words"}
 
 
 @pytest.mark.parametrize(("topic", "kind"), EVENTS)
