@@ -69,6 +69,8 @@ class Runtime:
         self._losses = Losses(self.clock.monotonic_ns)
         self._losses_check: Timer | None = None
         self._errors = Errors()
+        self.exit_on_signal = 0
+        """Exit status after SIGTERM; another than 0 for an actor whose work is not finished then."""
         self._notifier = notifier
         self._poller = zmq.Poller()
         self._callbacks: dict[Any, Callable[[], None]] = {}
@@ -218,7 +220,7 @@ class Runtime:
         self.timers.run_due()
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        self.stop()
+        self.stop(self.exit_on_signal)
 
     def _run_posted(self) -> None:
         os.eventfd_read(self._wake)

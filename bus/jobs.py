@@ -108,10 +108,14 @@ class JobClient:
         self.socket.connect(endpoint)
 
     def submit(self, job: Job, payload: bytes | None = None, on_accepted: Callable[[], None] | None = None) -> None:
-        """Hand over a job; `on_accepted` is called once it is in the spool."""
-        unsent = _Unsent(JobSubmit(job=job), payload, on_accepted)
-        self._submitted[job.id] = unsent
-        self._send(unsent)
+        """Hand over a job; `on_accepted` is called once it is in the spool.
+
+        Jobs come into the spool in the order of these calls, for that is the order in which turns are answered. So each is sent once
+        the one before it is there: of two that were on their way to a dispatcher that dies, the second might arrive alone.
+        """
+        self._submitted[job.id] = _Unsent(JobSubmit(job=job), payload, on_accepted)
+        if len(self._submitted) == 1:
+            self._send_next()
 
     def work(self, queue: str, handler: LeaseHandler) -> None:
         """Offer this process as a worker of `queue`."""
@@ -151,8 +155,9 @@ class JobClient:
     def resend(self) -> None:
         """Send again what has not been acknowledged."""
         if self._connected:
-            for unsent in [*self._ending.values(), *self._submitted.values()]:
+            for unsent in list(self._ending.values()):
                 self._send(unsent)
+            self._send_next()
 
     def end_lease(self, lease: Lease, body: JobDone | JobFailed) -> None:
         """Tell how `lease` ended; called by the lease."""
@@ -175,6 +180,11 @@ class JobClient:
         self.socket.disable_monitor()
         self.socket.close()
 
+    def _send_next(self) -> None:
+        """The oldest submission that is not known to be in the spool."""
+        if self._submitted:
+            self._send(next(iter(self._submitted.values())))
+
     def _send(self, unsent: _Unsent) -> None:
         try:
             self.socket.send_multipart(self._stamp.pack(unsent.body, payload=unsent.payload), zmq.NOBLOCK)
@@ -191,8 +201,10 @@ class JobClient:
         match message.body:
             case JobAccepted(job_id=job_id):
                 unsent = self._submitted.pop(job_id, None)
-                if unsent is not None and unsent.on_accepted is not None:
-                    unsent.on_accepted()
+                if unsent is not None:
+                    self._send_next()
+                    if unsent.on_accepted is not None:
+                        unsent.on_accepted()
             case JobRefused():
                 pass  # it stays among the submitted and is sent again
             case JobSettled(lease=lease):

@@ -13,8 +13,6 @@ import itertools
 import json
 import os
 import re
-import secrets
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -39,10 +37,8 @@ from supervisor.children import CONSOLE, MIC
 from supervisor.client import status
 from supervisor.drain import is_open
 from supervisor.instance import is_running, require_running
-from supervisor.modules import command, environ
-from supervisor.notify import NotifySocket
-from supervisor.process import exit_text, open_log
 from supervisor.remembered import remembered
+from supervisor.source import FileSource
 from supervisor.views.conversation import TOPICS, Conversation
 
 NAME: Final = "hear"
@@ -60,8 +56,6 @@ SILENT_AFTER = 3
 """So many questions without an answer, and the user is told that the launcher hangs."""
 FAILED_TURNS: Final = 3
 """Exit status: all was heard, but a turn ended in an apology."""
-MAX_SOURCE_LIVES = 4
-"""A source that is killed goes on where it was; one that dies again and again will not."""
 
 
 def hear_files(addresses: Addresses, files: Sequence[Path], *, pace: str, stream: str, as_json: bool) -> int:
@@ -122,7 +116,6 @@ class Hearing:
         self._shown: set[str] = set()
         self.failed = 0
         """Turns that ended in an apology."""
-        self._notify = NotifySocket(f"@earshot-hear-{os.getpid()}-{secrets.token_hex(4)}")
         self._publisher = Publisher(context, addresses.events_in, self._stamp)
         self._subscriber = Subscriber(context, addresses.events_out, TOPICS)
         wait_until_heard(self._publisher, self._subscriber, CONNECT_TIMEOUT_S)
@@ -153,70 +146,26 @@ class Hearing:
             raise EarshotError(f"cannot write in {self._addresses.audio_dir}: {error.strerror}; see to that disk") from None
 
     def close(self) -> None:
-        self._notify.close()
         self._publisher.close()
         self._subscriber.close()
 
-    # -- the source -----------------------------------------------------------------------------------------------
-
     def _play(self, file: Path, pace: str) -> str:
         """Run the source to its end; return what was wrong with it, or nothing."""
-        said: dict[str, str] = {}
-        how = ""
-        for life in range(1, MAX_SOURCE_LIVES + 1):
-            process = self._spawn(file, pace, life)
-            try:
-                self._until(lambda process=process: process.poll() is not None)  # type: ignore[misc]
-            finally:
-                process.kill()
-                process.wait()
-            said = self._last_words()
-            if process.returncode == 0:
-                self._note(said)
-                return ""
-            how = exit_text(process.returncode)
-            if "X_EARSHOT_REASON" in said:
-                break
-        return said.get("X_EARSHOT_REASON") or f"{file} cannot be heard: its source ended with {how}; see `supervisor logs {NAME}`"
-
-    def _spawn(self, file: Path, pace: str, life: int) -> subprocess.Popen[bytes]:
-        settings = {"source": "file", "file": str(file.absolute()), "pace": pace, "stream": self._stream}
-        options = [part for key, value in settings.items() for part in ("--set", f"mic.{key}={json.dumps(value)}")]
-        own = {
-            "EARSHOT_CONFIG": str(self._addresses.config),
-            "EARSHOT_INCARNATION": f"{NAME}-{os.getpid()}-{secrets.token_hex(2)}.{life}",
-            "EARSHOT_PARENT_PID": str(os.getpid()),
-            "NOTIFY_SOCKET": self._notify.address,
-        }
-        log = open_log(self._addresses.logs_dir / f"{NAME}.log")
+        source = FileSource(self._addresses, self._stream, file, name=NAME, pace=pace)
         try:
-            return subprocess.Popen(
-                command("actors", "mic", *options),
-                env={**environ(), **self._addresses.environ, **own},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                process_group=0,
-            )
+            self._until(lambda: source.over, source.step)
         finally:
-            os.close(log)
-
-    def _last_words(self) -> dict[str, str]:
-        said: dict[str, str] = {}
-        for notice in self._notify.receive():
-            said |= notice.values
-        return said
-
-    def _note(self, said: dict[str, str]) -> None:
-        """What the source had to say of a file that it could read all the same: that its end is missing, for example."""
-        if note := said.get("STATUS"):
-            sys.stderr.write(f"{note}\n")
+            source.close()
+        if not source.problem and source.note:
+            sys.stderr.write(f"{source.note}\n")
+        return source.problem
 
     # -- what comes of it -----------------------------------------------------------------------------------------
 
-    def _until(self, over: Callable[[], bool]) -> None:
-        """Show what comes until it is over. Raises EarshotError when it will never be."""
+    def _until(self, over: Callable[[], bool], step: Callable[[], None] = lambda: None) -> None:
+        """Show what comes until it is over, and `step` meanwhile. Raises EarshotError when it will never be."""
         while not over():
+            step()
             self._subscriber.socket.poll(round(LOOK_INTERVAL_S * 1000))
             self._receive()
             if time.monotonic() >= self._health_due_s:

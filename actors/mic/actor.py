@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -43,6 +44,8 @@ class Mic:
         )
         self._source = self._open_source(settings)
         self._is_device = settings.source == "device"
+        if not self._is_device:
+            runtime.exit_on_signal = os.EX_TEMPFAIL  # 0 would say that all of the sound was heard
         self._pacer = Pacer(settings.pace)
         self._timer: Timer | None = None
         self._watched: int | None = None

@@ -44,8 +44,9 @@ class Console:
         self._loop = Loop()
 
     def run(self) -> None:
-        """Raises OSError when the terminal is gone."""
-        self._write(RESTARTED if self._is_restarted() else "Starting...\n")
+        """Return after a signal. Raises OSError when the terminal is gone."""
+        self._write(RESTARTED if self._is_restarted() else "Starting...
+")
         self._loop.watch(self._subscriber.socket, self._receive)
         self._probe.begin()
         self._probe.ask()
@@ -102,7 +103,7 @@ class Console:
 
 
 def main(arguments: list[str]) -> int:
-    """Show the conversation; return 0 also when the terminal goes away."""
+    """Show the conversation; return 0 when the terminal goes away: then there is nothing more to do."""
     die_with_parent()
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # of a process group of its own, it may write all the same
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -113,7 +114,8 @@ def main(arguments: list[str]) -> int:
         Console(zmq.Context(), Addresses.resolve(), conversation).run()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the last flush does not fail as well
-    return 0
+        return 0
+    return os.EX_TEMPFAIL  # a signal: the launcher stops us, or somebody else did, and then there is to be another
 
 
 if __name__ == "__main__":
