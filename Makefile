@@ -7,7 +7,7 @@ LOCK := $(BIN)/uv pip compile --universal --generate-hashes --python-version 3.1
 	--custom-compile-command "make lock" --quiet pyproject.toml --group build
 INSTANCE = dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && export EARSHOT_RUNTIME_DIR="$$dir/run" EARSHOT_STATE_DIR="$$dir/state" &&
 
-.PHONY: demo test test-quick check format bench lock clean
+.PHONY: demo test test-quick check format bench chaos soak lock clean
 
 demo: .venv/.installed ## a conversation with the rehearsal kit: no microphone, no GPU, no network
 	@$(INSTANCE) $(BIN)/supervisor start --config config/demo.toml
@@ -26,6 +26,12 @@ format: .venv/.installed-dev
 
 bench: .venv/.installed-dev ## ratios against a baseline measured in the same run
 	$(BIN)/python -m bench
+
+chaos: .venv/.installed-dev ## turns under faults drawn from a seed: make chaos SEED=7 TURNS=1000 KILLS=1000
+	$(BIN)/python -m chaos $(if $(SEED),--seed $(SEED)) $(if $(TURNS),--turns $(TURNS)) $(if $(KILLS),--kills $(KILLS)) $(ARGS)
+
+soak: .venv/.installed-dev ## thousands of turns at full pace, and what each process holds after them
+	$(BIN)/python -m chaos.soak $(if $(TURNS),--turns $(TURNS)) $(ARGS)
 
 lock: .venv/.installed-dev ## take the newest versions that pyproject.toml allows
 	$(LOCK) --upgrade -o requirements.lock

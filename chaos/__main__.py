@@ -16,6 +16,7 @@ from bench.instance import BenchError
 from bench.result import percentile
 from bench.system import machine
 from bus.errors import EarshotError
+from chaos.bad_workers import KINDS
 from chaos.faults import plan
 from chaos.report import RECOVERY_GOAL_MS, as_json, counts, promised, table
 from chaos.run import SCRIPT_TURNS, Outcome, Task, run
@@ -32,8 +33,16 @@ def main() -> int:
     errors.print(" · ".join(f"{name} {value}" for name, value in machine().items()), style="dim")
     errors.print(f"seed {options.seed}: {options.turns} turns, {options.kills} faults")
     faults = plan(options.seed, options.turns, options.kills)
+    task = Task(
+        seed=options.seed,
+        turns=options.turns,
+        faults=faults,
+        bad_workers=tuple(KINDS) if options.bad_workers else (),
+        keep=options.keep,
+        tell=errors.print,
+    )
     try:
-        outcome = run(Task(seed=options.seed, turns=options.turns, faults=faults, keep=options.keep, tell=errors.print))
+        outcome = run(task)
     except (BenchError, EarshotError) as error:
         errors.print(f"error: {error}", style="red", markup=False)
         return 2
@@ -62,7 +71,8 @@ def _lines(outcome: Outcome, options: argparse.Namespace) -> list[str]:
         lines.append(f"{finding.what}: {finding.stream} utterance {finding.number}: {finding.detail}")
     if outcome.evidence:
         lines.append(f"evidence: {outcome.evidence}")
-    lines.append(f"again: make chaos SEED={options.seed} TURNS={options.turns} KILLS={options.kills}")
+    bad = " ARGS=--bad-workers" if options.bad_workers else ""
+    lines.append(f"again: make chaos SEED={options.seed} TURNS={options.turns} KILLS={options.kills}{bad}")
     return lines
 
 
@@ -71,6 +81,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=None, help="the same seed draws the same faults; without it a new one is taken")
     parser.add_argument("--turns", type=_turns, default=160, help=f"utterances to be said, a multiple of {SCRIPT_TURNS}")
     parser.add_argument("--kills", type=int, default=None, help="faults to be struck; as many as turns")
+    parser.add_argument("--bad-workers", action="store_true", help=f"run bad transcribers beside the real ones: {', '.join(KINDS)}")
     parser.add_argument("--keep", action="store_true", help="keep logs, events and spool of a run without findings too")
     parser.add_argument("--markdown", action="store_true", help="draw the table for a page of the documentation")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")

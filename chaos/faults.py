@@ -33,6 +33,8 @@ LONGEST_DELAY_MS: Final = 50
 SHORTEST_PAUSE_MS: Final = 50
 LONGEST_PAUSE_MS: Final = 1500
 """Shorter than `launcher.watchdog_s`: a pause is to be sat out."""
+CLEAR_TURNS: Final = 16
+"""At the end of a run no more faults are drawn, so that those before find their moment."""
 _WEIGHTS: Final[dict[Kind, int]] = {"SIGKILL": 8, "SIGSEGV": 3, "SIGTERM": 3, "pause": 4, "hang": 2}
 
 
@@ -66,7 +68,7 @@ def kinds_for(actor: str) -> tuple[Kind, ...]:
 def plan(seed: int, turns: int, count: int) -> tuple[Fault, ...]:
     """Draw `count` faults for the turns 0 to `turns` - 1, in the order of these. The same arguments give the same faults."""
     chance = random.Random(seed)
-    starts = sorted(chance.randrange(turns) for _ in range(count))
+    starts = sorted(chance.randrange(max(1, turns - CLEAR_TURNS)) for _ in range(count))
     return tuple(_fault(chance, number, turn) for number, turn in enumerate(starts))
 
 

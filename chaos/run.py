@@ -76,6 +76,8 @@ class Task:
     faults: Sequence[Fault]
     settings: Sequence[str] = ()
     """Further `--set` options."""
+    bad_workers: Sequence[str] = ()
+    """Kinds of bad transcribers to run beside the real ones."""
     keep: bool = False
     """Keep the evidence of a run without findings too."""
     tell: Callable[[str], None] = print
@@ -87,7 +89,7 @@ def run(task: Task) -> Outcome:
     directory = Path(tempfile.mkdtemp(prefix="ec-"))
     files = write_scripts(directory, task.seed, task.turns)
     with ExitStack() as stack:
-        running = stack.enter_context(world(directory, (*SETTINGS, *UNNATURAL, *task.settings)))
+        running = stack.enter_context(world(directory, (*SETTINGS, *UNNATURAL, *task.settings), task.bad_workers))
         events = stack.enter_context(_events(running, directory / "events.jsonl"))
         outcome = _Run(task, directory, files, running, events).carry_out()
     if outcome.findings or task.keep:
@@ -155,7 +157,7 @@ class _Run:
         over = 0
         try:
             while not speakers.over:
-                self._running.keep_tap()
+                self._running.keep()
                 speakers.step()
                 for message in self._events.receive(LOOK_MS):
                     striker.on_event(message)
@@ -176,7 +178,7 @@ class _Run:
         """The last ones to be struck may still be on their way back."""
         end_s = time.monotonic() + COME_BACK_S
         while striker.busy and time.monotonic() < end_s:
-            self._running.keep_tap()
+            self._running.keep()
             for _ in self._events.receive(LOOK_MS):
                 pass
             striker.run_due()

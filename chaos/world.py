@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -54,7 +54,10 @@ class World:
     """Process id."""
     begun_ns: int
     """Wall time before its start."""
-    tap: subprocess.Popen[bytes] | None = field(default=None)
+    bad_workers: Sequence[str] = ()
+    """Kinds of bad transcribers to be kept running beside the real ones."""
+    _kept: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    _lives: Counter[str] = field(default_factory=Counter)
 
     @property
     def journal(self) -> Path:
@@ -75,7 +78,7 @@ class World:
         if actor == LAUNCHER:
             return Life(self.launcher, "")
         if actor == TAP:
-            return Life(self.tap.pid, "") if self.tap is not None and self.tap.poll() is None else None
+            return Life(self._kept[TAP].pid, "") if self._lives_on(TAP) else None
         return self.children().get(actor)
 
     def source(self, stream: str) -> Life | None:
@@ -87,25 +90,41 @@ class World:
             return Life(int(lock.read_text()), "")
         return None
 
-    def keep_tap(self) -> None:
-        """Have somebody who taps all events: nobody else starts a dead one again."""
-        if self.tap is None or self.tap.poll() is not None:
-            with (self.addresses.logs_dir / "tap.log").open("ab") as errors:
-                argv = command("supervisor.cli", "tap", "--json")
-                self.tap = subprocess.Popen(argv, env=self.environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors)
+    def keep(self) -> None:
+        """Have somebody who taps all events, and the bad workers: nobody else starts a dead one again."""
+        if not self._lives_on(TAP):
+            self._start(TAP, command("supervisor.cli", "tap", "--json"))
+        for kind in self.bad_workers:
+            if not self._lives_on(kind):
+                self._start(kind, command("chaos.bad_workers", kind))
+
+    def _lives_on(self, name: str) -> bool:
+        return name in self._kept and self._kept[name].poll() is None
+
+    def _start(self, name: str, argv: Sequence[str]) -> None:
+        self._lives[name] += 1
+        own = {
+            "EARSHOT_CONFIG": str(self.addresses.config),
+            "EARSHOT_INCARNATION": f"chaos.{self._lives[name]}",
+            "EARSHOT_PARENT_PID": str(os.getpid()),
+        }
+        with (self.addresses.logs_dir / f"{name}.log").open("ab") as errors:
+            self._kept[name] = subprocess.Popen(
+                argv, env={**self.environ, **own}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors
+            )
 
     @property
     def environ(self) -> dict[str, str]:
         return {**environ(), **self.addresses.environ, "NO_COLOR": "1"}
 
-    def end_tap(self) -> None:
-        if self.tap is not None:
-            self.tap.kill()
-            self.tap.wait()
+    def end_kept(self) -> None:
+        for process in self._kept.values():
+            process.kill()
+            process.wait()
 
 
 @contextmanager
-def world(directory: Path, settings: Sequence[str]) -> Iterator[World]:
+def world(directory: Path, settings: Sequence[str], bad_workers: Sequence[str] = ()) -> Iterator[World]:
     """Start an assistant in the foreground, its conversation written to a file; yield it once it is ready; stop it at the end.
 
     Raises BenchError when it does not become ready.
@@ -120,7 +139,7 @@ def world(directory: Path, settings: Sequence[str]) -> Iterator[World]:
     begun_ns = time.time_ns()
     with (directory / "console.txt").open("wb") as output, (directory / "start.txt").open("wb") as errors:
         process = subprocess.Popen(argv, env=surroundings, stdin=subprocess.DEVNULL, stdout=output, stderr=errors)
-    running = World(addresses, process.pid, begun_ns)
+    running = World(addresses, process.pid, begun_ns, bad_workers)
     try:
         wait_for(lambda: any("READY" in notice.values for notice in notices.receive()) or process.poll() is not None, "a start")
         if process.poll() is not None:
@@ -128,7 +147,7 @@ def world(directory: Path, settings: Sequence[str]) -> Iterator[World]:
         yield running
     finally:
         notices.close()
-        running.end_tap()
+        running.end_kept()
         os.kill(process.pid, signal.SIGCONT)
         process.terminate()
         try:

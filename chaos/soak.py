@@ -1,0 +1,169 @@
+"""`python -m chaos.soak [--turns N]`: thousands of turns at full pace, and what every process holds after each thousand."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from bench.instance import BenchError
+from bench.system import machine
+from bus.errors import EarshotError
+from chaos import sounds
+from chaos.faults import LAUNCHER
+from chaos.growth import Holding, Mark, growth_percent, leaks, look, median
+from chaos.speakers import Speakers
+from chaos.world import World, world
+from supervisor.remembered import remembered
+
+SETTINGS = (
+    "vad.preset=command",
+    "whisper.workers=2",
+    "rehearsal_llm.first_token_delay_ms=0",
+    "rehearsal_llm.token_delay_ms=0",
+)
+FILE_TURNS = 50
+MARK_TURNS = 1000
+PATIENCE_S = 300.0
+SAMPLES = 7
+SAMPLE_S = 0.5
+AT_ONCE = 2
+
+
+def main() -> int:
+    """Run, and print. 1: something grew by more than it may, or turns are missing. 2: it could not be carried out."""
+    options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
+    about = machine()
+    errors = Console(stderr=True, highlight=False)
+    errors.print(" · ".join(f"{name} {value}" for name, value in about.items()), style="dim")
+    directory = Path(tempfile.mkdtemp(prefix="ek-"))
+    begun_s = time.monotonic()
+    try:
+        with world(directory, SETTINGS) as running:
+            marks, wrong = _soak(running, directory, options.turns, options.mark, errors)
+    except (BenchError, EarshotError) as error:
+        errors.print(f"error: {error}; see {directory}", style="red", markup=False)
+        return 2
+    found = [*wrong, *leaks(marks[0], marks[-1])]
+    output = Console(highlight=False)
+    output.print(table(marks, box.MARKDOWN if options.markdown else box.SIMPLE))
+    output.print(f"{marks[-1].turns} turns in {time.monotonic() - begun_s:.0f} s")
+    for line in found:
+        output.print(line, style="red", markup=False)
+    if options.json:
+        figures = {"machine": about, "marks": [asdict(mark) for mark in marks], "findings": found}
+        options.json.write_text(json.dumps(figures, indent=2) + "\n")
+    if found:
+        output.print(f"evidence: {directory}")
+        return 1
+    shutil.rmtree(directory, ignore_errors=True)
+    return 0
+
+
+def _soak(running: World, directory: Path, turns: int, mark_turns: int, tell: Console) -> tuple[list[Mark], list[str]]:
+    """Speak, and look at each mark. Return the marks, and what was wrong."""
+    script = sounds.scripts(1, 1, FILE_TURNS, sounds.sayings())[0]
+    file = directory / "script.wav"
+    sounds.write(file, script)
+    marks: list[Mark] = []
+    wrong: list[str] = []
+    spoken = 0
+    while spoken < turns:
+        lot = min(mark_turns, turns - spoken)
+        files = [(f"soak{number}", file) for number in range(spoken // FILE_TURNS, (spoken + lot) // FILE_TURNS)]
+        wrong += _speak(running, directory, files)
+        spoken += lot
+        marks.append(_mark(running, spoken))
+        tell.print(f"{spoken} turns, {sum(holding.rss_kb for holding in marks[-1].holdings.values()) / 1024:.0f} MB")
+    kept = len(remembered(running.addresses, running.begun_ns))
+    if kept != spoken:
+        wrong.append(f"{spoken} utterances were said and {kept} turns are remembered")
+    return marks, wrong
+
+
+def _speak(running: World, directory: Path, files: Sequence[tuple[str, Path]]) -> list[str]:
+    speakers = Speakers(running, directory, files, at_once=AT_ONCE, patience_s=PATIENCE_S)
+    try:
+        while not speakers.over:
+            speakers.step()
+            time.sleep(0.02)
+    finally:
+        speakers.close()
+    return [
+        f"{found.stream}: {found.complaint or 'not over by its deadline'}" for found in speakers.spoken if found.complaint or found.overdue
+    ]
+
+
+def _mark(running: World, turns: int) -> Mark:
+    """The median of some samples, once all is quiet."""
+    samples: dict[str, list[Holding]] = {}
+    for _ in range(SAMPLES):
+        time.sleep(SAMPLE_S)
+        for name, pid in {LAUNCHER: running.launcher, **{name: life.pid for name, life in running.children().items()}}.items():
+            samples.setdefault(name, []).append(look(pid))
+    return Mark(turns, {name: median(found) for name, found in samples.items()}, _files_kb(running))
+
+
+def _files_kb(running: World) -> dict[str, int]:
+    state = running.addresses.state_dir
+    patterns = {"spool": "spool.sqlite3*", "memory": "memory.sqlite3*", "logs": "logs/*"}
+    return {name: sum(path.stat().st_size for path in state.glob(pattern)) // 1024 for name, pattern in patterns.items()}
+
+
+def table(marks: Sequence[Mark], frame: box.Box) -> Table:
+    """One row a process: what it held at the first mark and at the last."""
+    first, last = marks[0], marks[-1]
+    drawn = Table("Process", *(f"{mark.turns} turns" for mark in _shown(marks)), "Growth", "Own", "Files", "Sockets", "Threads", box=frame)
+    for column in drawn.columns[1:]:
+        column.justify = "right"
+    for name, before in first.holdings.items():
+        after = last.holdings.get(name)
+        if after is None:
+            continue
+        sizes = [_mb(mark.holdings[name].rss_kb) if name in mark.holdings else "" for mark in _shown(marks)]
+        drawn.add_row(name, *sizes, f"{growth_percent(before, after):+.1f} %", *_change(before, after))
+    for name in first.files_kb:
+        drawn.add_row(f"{name} on disk", *(_mb(mark.files_kb[name]) for mark in _shown(marks)))
+    return drawn
+
+
+def _shown(marks: Sequence[Mark]) -> list[Mark]:
+    """The first, the middle, the last."""
+    return [marks[number] for number in sorted({0, len(marks) // 2, len(marks) - 1})]
+
+
+def _change(before: Holding, after: Holding) -> tuple[str, ...]:
+    own = (after.uss_kb / before.uss_kb - 1) * 100
+    return (f"{own:+.1f} %", *(f"{getattr(before, what)} → {getattr(after, what)}" for what in ("fds", "sockets", "threads")))
+
+
+def _mb(kb: int) -> str:
+    return f"{kb / 1024:.1f} MB"
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m chaos.soak", description="Thousands of turns, and what each process holds after.")
+    parser.add_argument("--turns", type=int, default=10_000, help=f"utterances to be said, a multiple of {FILE_TURNS}")
+    parser.add_argument("--mark", type=int, default=MARK_TURNS, metavar="TURNS", help="look after each so many turns")
+    parser.add_argument("--markdown", action="store_true", help="draw the table for a page of the documentation")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    options = parser.parse_args()
+    if options.turns % FILE_TURNS or options.mark % FILE_TURNS or options.turns < options.mark:
+        parser.error(f"--turns and --mark must be multiples of {FILE_TURNS}, and --turns not less than --mark")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())
