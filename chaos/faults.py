@@ -29,6 +29,9 @@ MOMENTS: Final = (
 )
 """An event of a turn, or one of its jobs changing hands."""
 
+SOURCE_MOMENTS: Final = ("speech.started", "speech.ended", "transcribe submitted", "transcribe leased")
+"""A source is through long before the turns that came of it."""
+
 LONGEST_DELAY_MS: Final = 50
 SHORTEST_PAUSE_MS: Final = 50
 LONGEST_PAUSE_MS: Final = 1500
@@ -55,12 +58,10 @@ class Fault:
 def kinds_for(actor: str) -> tuple[Kind, ...]:
     """What may be done to an actor.
 
-    Nobody watches the beat of a tap or of the console: a terminal may be held for as long as its user likes. The launcher is only
-    paused here, for with it everything ends.
+    Nobody watches the beat of a tap or of the console: a terminal may be held for as long as its user likes. Nor, without systemd, that
+    of the launcher; when it dies everything dies, and the run starts it again as its user would.
     """
-    if actor == LAUNCHER:
-        return ("pause",)
-    if actor in (TAP, CONSOLE):
+    if actor in (TAP, CONSOLE, LAUNCHER):
         return (*KILLS, "pause")
     return (*KILLS, "pause", "hang")
 
@@ -73,13 +74,13 @@ def plan(seed: int, turns: int, count: int) -> tuple[Fault, ...]:
 
 
 def _fault(chance: random.Random, number: int, turn: int) -> Fault:
-    actor = chance.choice(ACTORS)
+    actor = chance.choices(ACTORS, [1 if actor == LAUNCHER else 4 for actor in ACTORS])[0]  # a new start of everything costs seconds
     kinds = kinds_for(actor)
     kind = chance.choices(kinds, [_WEIGHTS[kind] for kind in kinds])[0]
     return Fault(
         number=number,
         turn=turn,
-        moment=chance.choice(MOMENTS),
+        moment=chance.choice(SOURCE_MOMENTS if actor == SOURCE else MOMENTS),
         actor=actor,
         kind=kind,
         delay_ms=round(chance.uniform(0, LONGEST_DELAY_MS), 1),

@@ -23,7 +23,7 @@ from bus.jobs import query_jobs
 from bus.messages.base import Message
 from bus.messages.jobs import JobInfo
 from chaos import sounds
-from chaos.faults import Fault
+from chaos.faults import SOURCE, Fault
 from chaos.judge import Finding, Play, Record, Utterance, first_sample_of, judge, nearest
 from chaos.speakers import Speakers, Spoken
 from chaos.striker import Strike, Striker
@@ -126,7 +126,7 @@ class _Run:
             turns=len(self._plays) * SCRIPT_TURNS,
             strikes=striker.strikes,
             missed=striker.missed,
-            findings=self._judge(spoken, left),
+            findings=self._judge(spoken, striker.strikes, left),
             events=dict(self._events.counts),
             took_s=took_s,
             calm_s_per_turn=calm_s,
@@ -202,9 +202,14 @@ class _Run:
                 time.sleep(0.1)
         return found
 
-    def _judge(self, spoken: Sequence[Spoken], left: Sequence[JobInfo]) -> list[Finding]:
+    def _judge(self, spoken: Sequence[Spoken], strikes: Sequence[Strike], left: Sequence[JobInfo]) -> list[Finding]:
         records = self._records()
         findings = [Finding("stuck", job.stream, -1, f"{job.job_id} is still open") for job in left if is_open(job.state)]
+        findings += [
+            Finding("stuck", strike.stream, -1, f"{strike.fault.actor} did not come back after {strike.fault.kind}")
+            for strike in strikes
+            if strike.recovery_ms is None and strike.fault.actor != SOURCE
+        ]
         for found in spoken:
             play = Play(
                 stream=found.stream,
@@ -221,7 +226,7 @@ class _Run:
     def _records(self) -> defaultdict[str, list[Record]]:
         """What the memory store holds, by stream."""
         records = defaultdict(list)
-        for found in remembered(self._running.addresses, self._running.begun_ns):
+        for found in remembered(self._running.addresses):
             records[found.stream].append(Record(found.turn, found.state, found.transcript, found.reply))
         return records
 

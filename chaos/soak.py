@@ -87,7 +87,7 @@ def _soak(running: World, directory: Path, turns: int, mark_turns: int, tell: Co
         spoken += lot
         marks.append(_mark(running, spoken))
         tell.print(f"{spoken} turns, {sum(holding.rss_kb for holding in marks[-1].holdings.values()) / 1024:.0f} MB")
-    kept = len(remembered(running.addresses, running.begun_ns))
+    kept = len(remembered(running.addresses))
     if kept != spoken:
         wrong.append(f"{spoken} utterances were said and {kept} turns are remembered")
     return marks, wrong

@@ -14,7 +14,7 @@ from functools import partial
 
 from bus.messages.base import Message
 from bus.messages.jobs import JobMoved
-from chaos.faults import LAUNCHER, SOURCE, TAP, Fault
+from chaos.faults import SOURCE, TAP, Fault
 from chaos.world import JournalTail, Life, World, has_run
 
 NUMBERS = {"SIGKILL": signal.SIGKILL, "SIGSEGV": signal.SIGSEGV, "SIGTERM": signal.SIGTERM, "pause": signal.SIGSTOP, "hang": signal.SIGSTOP}
@@ -140,7 +140,7 @@ class Striker:
         if actor == SOURCE:
             source = self._world.source(strike.stream)
             return time.time_ns() if source is not None and source.pid != strike.life.pid else None
-        if actor in (TAP, LAUNCHER):
+        if actor == TAP:
             life = self._world.life(actor)
             return time.time_ns() if life is not None and life.pid != strike.life.pid else None
         since = (time_ns for time_ns, life in self._journal.ready[actor] if life != strike.life.incarnation and time_ns > strike.struck_ns)

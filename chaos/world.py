@@ -9,15 +9,15 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from bench.instance import REHEARSAL, wait_for
+from bench.instance import REHEARSAL, BenchError, wait_for
 from bus.addresses import Addresses, is_locked
 from chaos.faults import CONSOLE, LAUNCHER, TAP
+from supervisor.instance import is_running
 from supervisor.modules import command, environ
-from supervisor.notify import NotifySocket
 
 SETTINGS = (
     "vad.preset=command",
@@ -34,6 +34,8 @@ UNNATURAL = (
 )
 """Somebody dies all the time here. With the usual limits the launcher would rightly give an actor up, and the dispatcher a job."""
 STOP_S = 15.0
+AGAIN_S = 0.3
+"""Between two starts of the same process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,23 +47,33 @@ class Life:
     """As the launcher's log names it; empty for processes that are not its children."""
 
 
-@dataclass
 class World:
-    """The processes of one assistant."""
+    """The processes of one assistant, and of those beside it that nobody but us starts again."""
 
-    addresses: Addresses
-    launcher: int
-    """Process id."""
-    begun_ns: int
-    """Wall time before its start."""
-    bad_workers: Sequence[str] = ()
-    """Kinds of bad transcribers to be kept running beside the real ones."""
-    _kept: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-    _lives: Counter[str] = field(default_factory=Counter)
+    def __init__(self, directory: Path, settings: Sequence[str], bad_workers: Sequence[str] = ()) -> None:
+        """Make the directories. `bad_workers`: kinds of bad transcribers to be kept running beside the real ones."""
+        self.addresses = Addresses(directory / "run", directory / "state")
+        self.addresses.prepare()
+        self.begun_ns = time.time_ns()
+        self._directory = directory
+        self._settings = [part for setting in settings for part in ("--set", setting)]
+        self._bad_workers = bad_workers
+        self._kept: dict[str, subprocess.Popen[bytes]] = {}
+        self._lives: Counter[str] = Counter()
+        self._due_s: dict[str, float] = {}
+
+    @property
+    def launcher(self) -> int:
+        """Process id."""
+        return self._kept[LAUNCHER].pid
 
     @property
     def journal(self) -> Path:
         return self.addresses.logs_dir / "launcher.log"
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return {**environ(), **self.addresses.environ, "NO_COLOR": "1"}
 
     def children(self) -> dict[str, Life]:
         """The launcher's living children by name, by the kernel's word: the launcher itself may be stopped just now."""
@@ -75,10 +87,8 @@ class World:
 
     def life(self, actor: str) -> Life | None:
         """The process of an actor, of the launcher or of the tap; None when there is none just now."""
-        if actor == LAUNCHER:
-            return Life(self.launcher, "")
-        if actor == TAP:
-            return Life(self._kept[TAP].pid, "") if self._lives_on(TAP) else None
+        if actor in (LAUNCHER, TAP):
+            return Life(self._kept[actor].pid, "") if self._lives_on(actor) else None
         return self.children().get(actor)
 
     def source(self, stream: str) -> Life | None:
@@ -90,71 +100,81 @@ class World:
             return Life(int(lock.read_text()), "")
         return None
 
+    def start(self) -> None:
+        """Start the assistant in the foreground, its conversation written to a file. Raises BenchError when it does not become ready."""
+        self._start_launcher()
+        ready = JournalTail(self.journal)
+
+        def is_ready() -> bool:
+            if not self._lives_on(LAUNCHER):
+                raise BenchError(f"`supervisor start` ended: {(self._directory / 'launcher.err').read_text().strip()[-500:]}")
+            with suppress(FileNotFoundError):
+                ready.read()
+            return LAUNCHER in ready.ready
+
+        wait_for(is_ready, "a start")
+
     def keep(self) -> None:
-        """Have somebody who taps all events, and the bad workers: nobody else starts a dead one again."""
-        if not self._lives_on(TAP):
+        """Start again whom nobody else does: the launcher, a tap of all events, the bad workers."""
+        if not self._lives_on(LAUNCHER) and self._is_due(LAUNCHER):
+            self._start_launcher()
+        if not is_running(self.addresses):
+            return
+        if not self._lives_on(TAP) and self._is_due(TAP):
             self._start(TAP, command("supervisor.cli", "tap", "--json"))
-        for kind in self.bad_workers:
-            if not self._lives_on(kind):
-                self._start(kind, command("chaos.bad_workers", kind))
+        for kind in self._bad_workers:
+            if not self._lives_on(kind) and self._is_due(kind):
+                self._start(kind, command("chaos.bad_workers", kind), EARSHOT_CONFIG=str(self.addresses.config))
+
+    def end(self) -> None:
+        """Stop all of it."""
+        launcher = self._kept.pop(LAUNCHER, None)
+        for process in self._kept.values():
+            process.kill()
+            process.wait()
+        if launcher is None:
+            return
+        launcher.send_signal(signal.SIGCONT)
+        launcher.terminate()
+        try:
+            launcher.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            launcher.kill()
+            launcher.wait()
 
     def _lives_on(self, name: str) -> bool:
         return name in self._kept and self._kept[name].poll() is None
 
-    def _start(self, name: str, argv: Sequence[str]) -> None:
+    def _is_due(self, name: str) -> bool:
+        """Not more often than a few times a second."""
+        now_s = time.monotonic()
+        due = now_s >= self._due_s.get(name, 0.0)
+        if due:
+            self._due_s[name] = now_s + AGAIN_S
+        return due
+
+    def _start_launcher(self) -> None:
+        self._start(LAUNCHER, command("supervisor.cli", "start", "--config", str(REHEARSAL), *self._settings))
+
+    def _start(self, name: str, argv: Sequence[str], **variables: str) -> None:
         self._lives[name] += 1
-        own = {
-            "EARSHOT_CONFIG": str(self.addresses.config),
-            "EARSHOT_INCARNATION": f"chaos.{self._lives[name]}",
-            "EARSHOT_PARENT_PID": str(os.getpid()),
-        }
-        with (self.addresses.logs_dir / f"{name}.log").open("ab") as errors:
-            self._kept[name] = subprocess.Popen(
-                argv, env={**self.environ, **own}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors
-            )
-
-    @property
-    def environ(self) -> dict[str, str]:
-        return {**environ(), **self.addresses.environ, "NO_COLOR": "1"}
-
-    def end_kept(self) -> None:
-        for process in self._kept.values():
-            process.kill()
-            process.wait()
+        surroundings = {**self.environ, **variables, "EARSHOT_INCARNATION": f"chaos.{self._lives[name]}"}
+        surroundings["EARSHOT_PARENT_PID"] = str(os.getpid())
+        surroundings.pop("JOURNAL_STREAM", None)  # with it there would be no console
+        output = "console.txt" if name == LAUNCHER else os.devnull
+        with (self._directory / output).open("ab") as out, (self._directory / f"{name}.err").open("ab") as errors:
+            self._kept[name] = subprocess.Popen(argv, env=surroundings, stdin=subprocess.DEVNULL, stdout=out, stderr=errors)
 
 
 @contextmanager
 def world(directory: Path, settings: Sequence[str], bad_workers: Sequence[str] = ()) -> Iterator[World]:
-    """Start an assistant in the foreground, its conversation written to a file; yield it once it is ready; stop it at the end.
-
-    Raises BenchError when it does not become ready.
-    """
-    addresses = Addresses(directory / "run", directory / "state")
-    addresses.prepare()
-    notices = NotifySocket(f"@earshot-chaos-{os.getpid()}-{id(addresses)}")
-    sets = [part for setting in settings for part in ("--set", setting)]
-    argv = command("supervisor.cli", "start", "--config", str(REHEARSAL), *sets)
-    surroundings = {**environ(), **addresses.environ, "NOTIFY_SOCKET": notices.address, "NO_COLOR": "1"}
-    surroundings.pop("JOURNAL_STREAM", None)  # with it there would be no console
-    begun_ns = time.time_ns()
-    with (directory / "console.txt").open("wb") as output, (directory / "start.txt").open("wb") as errors:
-        process = subprocess.Popen(argv, env=surroundings, stdin=subprocess.DEVNULL, stdout=output, stderr=errors)
-    running = World(addresses, process.pid, begun_ns, bad_workers)
+    """An assistant that is ready; stopped at the end. Raises BenchError when it does not become ready."""
+    running = World(directory, settings, bad_workers)
     try:
-        wait_for(lambda: any("READY" in notice.values for notice in notices.receive()) or process.poll() is not None, "a start")
-        if process.poll() is not None:
-            raise RuntimeError(f"`supervisor start` ended: {(directory / 'start.txt').read_text().strip()[-500:]}")
+        running.start()
         yield running
     finally:
-        notices.close()
-        running.end_kept()
-        os.kill(process.pid, signal.SIGCONT)
-        process.terminate()
-        try:
-            process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        running.end()
 
 
 class JournalTail:
@@ -169,6 +189,8 @@ class JournalTail:
     def read(self) -> None:
         """Take in the lines that have come since."""
         with self._path.open("rb") as file:
+            if file.seek(0, os.SEEK_END) < self._read_bytes:
+                self._read_bytes = 0  # it was trimmed
             file.seek(self._read_bytes)
             text = file.read()
         whole = text[: text.rfind(b"\n") + 1]

@@ -13,6 +13,7 @@ import itertools
 import json
 import os
 import re
+import secrets
 import sys
 import time
 from collections.abc import Callable, Sequence

@@ -15,7 +15,7 @@ from bus.addresses import Addresses
 from bus.audio import Mark
 from supervisor.modules import command, environ
 from supervisor.notify import NotifySocket
-from supervisor.process import exit_text
+from supervisor.process import exit_text, open_log
 
 FIRST_BEAT_S = 10.0
 """From spawn to the first beat: the start of an interpreter on a busy machine."""
@@ -32,7 +32,8 @@ class FileSource:
     def __init__(
         self, addresses: Addresses, stream: str, file: Path, *, name: str, pace: str, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Start it, from the beginning of the file. `name` names the log. The caller has the stream for itself."""
+        """Start it. `name` names the log. The caller has the stream for itself, and has made its mark: the source takes that away at its
+        end, so one that is missing means that the source was through, though it may have been killed between that and its exit."""
         self._addresses = addresses
         self._name = name
         self._stream = stream
@@ -49,9 +50,6 @@ class FileSource:
         self.over = False
         self.problem = ""
         """Why the file cannot be heard, for the user; empty when it was."""
-        # In place of that of an interrupted run. Made here and not by the source, so that one that is missing always means that the
-        # source was through: it takes the mark away at its end, and may be killed between that and its exit.
-        Mark.new().write(self._mark_file)
         self._process = self._spawn()
 
     @property
@@ -87,7 +85,10 @@ class FileSource:
         for notice in self._notify.receive():
             if notice.pid == self._process.pid:
                 self._said |= notice.values
-                self._beat_due_s = self._clock() + WATCHDOG_S
+                if notice.values.get("WATCHDOG") == "1":
+                    self._beat_due_s = self._clock() + WATCHDOG_S
+                elif notice.values.get("WATCHDOG") == "trigger":
+                    self._beat_due_s = self._clock()
 
     def _watch(self) -> None:
         now_s = self._clock()
@@ -133,7 +134,8 @@ class FileSource:
         }
         self._watched_s = self._clock()
         self._beat_due_s = self._watched_s + FIRST_BEAT_S
-        with (self._addresses.logs_dir / f"{self._name}.log").open("ab") as log:
+        log = open_log(self._addresses.logs_dir / f"{self._name}.log")
+        try:
             return subprocess.Popen(
                 command("actors", "mic", *options),
                 env={**environ(), **self._addresses.environ, **own},
@@ -142,3 +144,5 @@ class FileSource:
                 stderr=log,
                 process_group=0,
             )
+        finally:
+            os.close(log)

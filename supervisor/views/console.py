@@ -45,8 +45,7 @@ class Console:
 
     def run(self) -> None:
         """Return after a signal. Raises OSError when the terminal is gone."""
-        self._write(RESTARTED if self._is_restarted() else "Starting...
-")
+        self._write(RESTARTED if self._is_restarted() else "Starting...\n")
         self._loop.watch(self._subscriber.socket, self._receive)
         self._probe.begin()
         self._probe.ask()

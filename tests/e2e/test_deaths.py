@@ -58,12 +58,13 @@ def test_a_turn_is_answered_once_although_a_process_is_killed_in_it(slow: Assist
     assert slow.status()[actor]["last_exit"] == "signal SIGKILL"
 
 
-def test_the_source_itself_may_be_killed_and_goes_on_where_it_was(slow: Assistant) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP], ids=lambda number: number.name)
+def test_the_source_itself_may_be_killed_or_hang_and_goes_on_where_it_was(slow: Assistant, number: signal.Signals) -> None:
     with slow.events("speech.", "turn.") as events:
         process = slow.popen("hear", "--json", "--pace", "fast", str(SPEECH / "conversation.wav"))
-        events.wait_for("speech.ended")
+        events.wait_for("speech.started")
         (source,) = [int(path.name) for path in Path("/proc").glob("[0-9]*") if _is_source_of(path, process.pid)]
-        os.kill(source, signal.SIGKILL)
+        os.kill(source, number)
         out, errors = process.communicate(timeout=90)
     assert process.returncode == 0, errors
     assert [words(turn["transcript"]) for turn in lines(out)] == [words(sentence) for sentence in SENTENCES]

@@ -110,6 +110,19 @@ def test_a_submitted_job_reaches_a_worker_with_its_sound(plane: Plane) -> None:
     assert (leases[0].job, leases[0].payload, leases[0].attempt) == (speech(), b"pcm", 1)
 
 
+def test_jobs_come_into_the_spool_in_the_order_of_their_submission_whenever_the_dispatcher_dies(plane: Plane) -> None:
+    vad = plane.client("vad")
+    vad.submit(speech("first"))
+    plane.until(lambda: not vad.outstanding)
+    vad.submit(speech("on its way"))  # into a dispatcher that does not read it any more
+    plane.die()
+    vad.submit(speech("behind it"))
+    vad.submit(speech("last"))
+    plane.start()
+    plane.until(lambda: not vad.outstanding)
+    assert [stored.job.turn for stored in plane.spool.load()] == ["first", "on its way", "behind it", "last"]
+
+
 def test_the_end_of_a_job_brings_its_follow_up_in_the_same_step(plane: Plane) -> None:
     client, leases = plane.worker("whisper-1", "stt")
     _, turns = plane.worker("dialogue", "turn")
