@@ -152,7 +152,9 @@ def _wait_until_ready(process: subprocess.Popen[bytes], socket: NotifySocket, te
                 raise EarshotError("interrupted; nothing was started")
     os.close(pidfd)
     listen()
-    if process.poll() is not None:
+    if process.poll() == 0:
+        raise EarshotError("the assistant was stopped before it was ready")
+    if process.returncode is not None:
         raise EarshotError(
             said.get("X_EARSHOT_REASON") or f"the launcher ended with status {process.returncode}; see `supervisor logs {NAME}`"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
@@ -85,6 +86,7 @@ def tap(
                 left_s = LOOK_INTERVAL_S if end_s is None else min(LOOK_INTERVAL_S, end_s - clock())
                 if not subscriber.socket.poll(max(0, round(left_s * 1000))):
                     if not is_running(addresses):
+                        sys.stderr.write("the assistant has stopped\n")
                         return
                     continue
                 yield from filter(partial(_is_wanted, topics), subscriber.receive())

@@ -1,0 +1,193 @@
+"""The launcher may be killed at any moment: its children die with it, and the next start answers what was open."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.assistant import ROOT, SENTENCES, SPEECH, SUPERVISOR, Assistant, assistant, lines, words
+from tests.waiting import wait_until
+
+SLOW_REPLY = ("rehearsal_llm.first_token_delay_ms=1500", "rehearsal_llm.token_delay_ms=150")
+
+# At which moment of a turn the launcher dies: the event after which it is killed.
+MOMENTS = ["speech.started", "speech.ended", "transcript.final", "reply.started", "reply.delta", "reply.finished"]
+
+
+@pytest.fixture(scope="module")
+def slow() -> Iterator[Assistant]:
+    with assistant(*SLOW_REPLY) as started:
+        yield started
+
+
+def launcher(running: Assistant) -> int:
+    return int((running.addresses.runtime_dir / "lock").read_text())
+
+
+def processes(running: Assistant) -> list[str]:
+    """Every living process of the instance, but for what `hear` started."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            environ = (process / "environ").read_bytes()
+            command = (process / "cmdline").read_bytes()
+            state = (process / "stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            continue
+        if str(running.addresses.runtime_dir).encode() in environ and b"mic" not in command and b"hear" not in command and state != "Z":
+            found.append(command.replace(b"\0", b" ").decode())
+    return found
+
+
+def kill_launcher(running: Assistant) -> None:
+    """Kill it; all of its children die with it, at once."""
+    os.kill(launcher(running), signal.SIGKILL)
+    wait_until(lambda: not processes(running), deadline_s=5)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_turn_is_answered_once_although_the_launcher_is_killed_in_it(slow: Assistant, moment: str) -> None:
+    with slow.events(moment.partition(".")[0]) as events:
+        process = slow.popen("hear", "--json", "--pace", "real", str(SPEECH / "sum-rms.wav"))
+        events.wait_for(moment)
+        kill_launcher(slow)
+    slow.start()
+    out, errors = process.communicate(timeout=90)
+    assert process.returncode == 0, errors
+    (turn,) = lines(out)
+    assert words(turn["transcript"]) == words("what is two plus three")
+    assert turn["reply"] == "Two plus three is five."
+    assert Counter(record["turn"] for record in slow.remembered())[turn["turn"]] == 1
+
+
+def test_it_may_be_killed_twice_in_a_row_and_during_the_start_between(slow: Assistant) -> None:
+    with slow.events("speech.") as events:
+        process = slow.popen("hear", "--json", "--pace", "fast", str(SPEECH / "conversation.wav"))
+        events.wait_for("speech.ended")
+        kill_launcher(slow)
+    beginning = slow.popen("start", "--config", "config/rehearsal.toml", *slow.options)
+    wait_until(lambda: any("actors dispatcher" in command for command in processes(slow)))
+    kill_launcher(slow)
+    beginning.communicate(timeout=20)
+    slow.start()
+    out, errors = process.communicate(timeout=100)
+    assert process.returncode == 0, errors
+    assert [words(turn["transcript"]) for turn in lines(out)] == [words(sentence) for sentence in SENTENCES]
+
+
+def test_it_may_be_killed_while_it_stops(slow: Assistant) -> None:
+    slow.kill("dialogue", signal.SIGSTOP)  # so that the stop takes a while
+    stopping = slow.popen("stop")
+    wait_until(lambda: not any("actors llm" in command for command in processes(slow)))
+    kill_launcher(slow)
+    stopping.communicate(timeout=20)
+    slow.start()
+    (turn,) = slow.hear(SPEECH / "sum-rms.wav")
+    assert turn["state"] == "answered"
+
+
+def test_hear_ends_with_one_line_when_nobody_starts_the_assistant_again() -> None:
+    with assistant(*SLOW_REPLY) as dying:
+        with dying.events("speech.") as events:
+            process = dying.popen("hear", "--json", "--pace", "real", str(SPEECH / "sum-rms.wav"))
+            events.wait_for("speech.ended")
+            kill_launcher(dying)
+        out, errors = process.communicate(timeout=60)
+        assert (process.returncode, out) == (1, "")
+        assert errors.splitlines()[-1].startswith("error: the assistant has stopped; what it had heard is answered when")
+
+
+def test_the_console_and_the_tap_of_a_dead_launcher_end_by_themselves() -> None:
+    with assistant() as dying:
+        dying.stop()
+        console = dying.popen("start", "--config", "config/rehearsal.toml")
+        assert console.stdout is not None
+        while "Listening" not in console.stdout.readline():
+            pass
+        tap = dying.popen("tap", "--json", "broker")
+        assert tap.stdout is not None
+        assert tap.stdout.readline()
+        kill_launcher(dying)
+        assert tap.communicate(timeout=20)[1] == "the assistant has stopped\n"
+        assert tap.returncode == 0
+        console.communicate(timeout=20)  # its standard output is closed: the child that wrote to it is gone too
+        assert console.returncode == -signal.SIGKILL
+
+
+def test_hear_waits_for_a_launcher_that_is_stopped_while_its_actors_live(slow: Assistant) -> None:
+    pid = launcher(slow)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        (turn,) = slow.hear(SPEECH / "sum-rms.wav", pace="real")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert turn["state"] == "answered"
+    assert [actor["restarts"] for actor in slow.status().values()] == [0] * len(slow.status())
+
+
+def test_a_start_waits_for_an_assistant_that_is_on_its_way_down(slow: Assistant) -> None:
+    slow.kill("dialogue", signal.SIGSTOP)
+    stopping = slow.popen("stop")
+    wait_until(lambda: "stopping" in {actor["state"] for actor in slow.status().values()})
+    slow.start()
+    assert stopping.communicate(timeout=20)[0] == "Stopped.\n"
+    assert {actor["state"] for actor in slow.status().values()} == {"ready"}
+
+
+def test_of_two_starts_at_the_same_instant_one_succeeds_and_the_other_says_why_not() -> None:
+    with assistant() as instance:
+        instance.stop()
+        both = [instance.popen("start", "--config", "config/rehearsal.toml", "--detach") for _ in range(2)]
+        ends = [(process.communicate(timeout=60)[1], process.returncode) for process in both]
+        assert sorted(status for _, status in ends) == [0, 1]
+        (refusal,) = [errors for errors, status in ends if status == 1]
+        assert "an assistant is already running here" in refusal
+        assert {actor["state"] for actor in instance.status().values()} == {"ready"}
+
+
+def test_a_stop_in_the_middle_of_a_start_ends_it() -> None:
+    with assistant() as instance:
+        instance.stop()
+        starting = instance.popen("start", "--config", "config/rehearsal.toml", "--detach")
+        wait_until(lambda: any("actors dispatcher" in command for command in processes(instance)))
+        wait_until(lambda: instance.run("stop", check=False).returncode == 0)
+        _, errors = starting.communicate(timeout=30)
+        assert starting.returncode == 1
+        assert errors == "error: the assistant was stopped before it was ready\n"
+        assert not processes(instance)
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_a_closed_terminal_and_a_plain_kill_end_it_in_order(tmp_path: Path, number: signal.Signals) -> None:
+    environ = {**os.environ, "EARSHOT_RUNTIME_DIR": f"{tmp_path}/run", "EARSHOT_STATE_DIR": f"{tmp_path}/state"}
+    command = [*SUPERVISOR, "start", "--config", "config/rehearsal.toml"]
+    process = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    while "Listening" not in process.stdout.readline():
+        pass
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (0, "")
+
+
+def test_an_apology_is_told_by_the_exit_status_of_hear() -> None:
+    with assistant("llm.model=rehersal") as wrong:
+        done = wrong.run("hear", str(SPEECH / "sum-rms.wav"), check=False)
+        assert done.returncode == 3
+        assert "Sorry" in done.stdout
+
+
+def test_a_start_in_the_background_names_what_cannot_work_yet(tmp_path: Path) -> None:
+    environ = {**os.environ, "EARSHOT_RUNTIME_DIR": f"{tmp_path}/run", "EARSHOT_STATE_DIR": f"{tmp_path}/state"}
+    sets = ("--config", "config/rehearsal.toml", "--set", "llm.url=http://127.0.0.1:9/v1")
+    command = [*SUPERVISOR, "start", *sets, "--detach"]
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    subprocess.run([*SUPERVISOR, "stop"], cwd=ROOT, env=environ, capture_output=True, timeout=60, check=True)
+    assert (done.returncode, done.stdout[:5]) == (0, "Ready")
+    assert "llm: waiting for the LLM server: " in done.stderr
