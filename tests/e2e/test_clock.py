@@ -1,0 +1,132 @@
+"""The wall clock may be set by hours in either direction, and the whole machine may sleep: nothing is lost, nobody is restarted."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.assistant import SENTENCES, SPEECH, Assistant, assistant, lines, words
+from tests.waiting import wait_until
+
+LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+HOURS_5_S = 5 * 3600
+ASLEEP_S = 8.0
+"""Longer than the watchdog's patience."""
+SLOW_REPLY = ("rehearsal_llm.first_token_delay_ms=400", "rehearsal_llm.token_delay_ms=60")
+
+
+class WallClock:
+    """The wall clock of every process started from now on; the monotonic clock stays the machine's own."""
+
+    def __init__(self, directory: Path) -> None:
+        self._file = directory / "offset"
+        self.set(0)
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return {
+            "LD_PRELOAD": str(LIBRARIES[0]),
+            "FAKETIME_TIMESTAMP_FILE": str(self._file),
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "FAKETIME_NO_CACHE": "1",
+            "NO_FAKE_STAT": "1",
+        }
+
+    def set(self, offset_s: int) -> None:
+        """So far ahead of the true time, for all of them at once."""
+        new = self._file.with_suffix(".new")
+        new.write_text(f"{offset_s:+d}\n")
+        new.replace(self._file)
+
+
+@pytest.fixture(scope="module")
+def clock(tmp_path_factory: pytest.TempPathFactory) -> WallClock:
+    if not LIBRARIES:
+        pytest.skip("libfaketime is not installed (Debian: apt install faketime)")
+    return WallClock(tmp_path_factory.mktemp("clock"))
+
+
+@pytest.fixture(scope="module")
+def running(clock: WallClock) -> Iterator[Assistant]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in clock.environ.items():
+            patch.setenv(name, value)
+        with assistant(*SLOW_REPLY) as started:
+            yield started
+
+
+def restarts(running: Assistant) -> int:
+    return sum(actor["restarts"] for actor in running.status().values())
+
+
+@pytest.mark.parametrize("moment", ["speech.started", "speech.ended", "reply.delta"])
+@pytest.mark.parametrize("jump_s", [HOURS_5_S, -HOURS_5_S], ids=["five hours ahead", "five hours back"])
+def test_a_turn_in_which_the_clock_is_set_is_answered_once(running: Assistant, clock: WallClock, moment: str, jump_s: int) -> None:
+    clock.set(0)
+    before = len(running.remembered())
+    with running.events(moment.partition(".")[0]) as events:
+        process = running.popen("hear", "--json", "--pace", "real", str(SPEECH / "sum-rms.wav"))
+        events.wait_for(moment)
+        clock.set(jump_s)
+        out, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, "")
+    (turn,) = lines(out)
+    assert turn["reply"] == "Two plus three is five."
+    assert all(0 <= milliseconds < 60_000 for milliseconds in turn["timings_ms"].values())
+    (record,) = running.remembered()[before:]
+    assert record["turn"] == turn["turn"]
+    assert abs(record["wall_ns"] / 1e9 - time.time() - jump_s) < 600  # the jump was real
+    assert restarts(running) == 0
+
+
+def test_turns_stay_in_the_order_in_which_they_were_spoken_and_in_each_others_context(running: Assistant, clock: WallClock) -> None:
+    clock.set(0)
+    before = len(running.remembered())
+    offsets = [0, HOURS_5_S, -HOURS_5_S, 2 * HOURS_5_S, 0]
+    with running.events("turn.") as events:
+        process = running.popen("hear", "--json", "--pace", "fast", str(SPEECH / "conversation.wav"))
+        for offset_s in offsets:
+            events.wait_for("turn.finished")
+            clock.set(offset_s)
+        out, _ = process.communicate(timeout=90)
+    assert [words(turn["transcript"]) for turn in lines(out)] == [words(sentence) for sentence in SENTENCES]
+    assert [words(turn["transcript"]) for turn in running.remembered()[before:]] == [words(sentence) for sentence in SENTENCES]
+    assert "Your name is Anna." in [turn["reply"] for turn in lines(out)]
+    listed = lines(running.run("memory", "list", "--json", "--last", "3").stdout)
+    assert [words(turn["transcript"]) for turn in listed] == [words(sentence) for sentence in SENTENCES[-3:]]
+    assert restarts(running) == 0
+
+
+def test_forgetting_by_time_goes_by_the_time_that_the_clock_showed_then(running: Assistant, clock: WallClock) -> None:
+    running.run("memory", "forget", "--all", "--yes")
+    clock.set(-HOURS_5_S)
+    running.hear(SPEECH / "sum-rms.wav")
+    clock.set(0)
+    running.hear(SPEECH / "joke-slt.wav")
+    assert running.run("memory", "forget", "--before", "1h", "--yes").stdout == "Forgot 1 turn.\n"
+    (left,) = running.remembered()
+    assert words(left["transcript"]) != words("what is two plus three")
+
+
+def test_a_machine_that_slept_in_the_middle_of_a_turn_goes_on_where_it_was() -> None:
+    with assistant(*SLOW_REPLY) as sleeper, sleeper.events("reply.") as events:
+        process = sleeper.popen("hear", "--json", "--pace", "real", str(SPEECH / "sum-rms.wav"))
+        events.wait_for("reply.started")
+        everybody = [int((sleeper.addresses.runtime_dir / "lock").read_text()), *(actor["pid"] for actor in sleeper.status().values())]
+        for pid in everybody:
+            os.kill(pid, signal.SIGSTOP)
+        woken_s = time.monotonic() + ASLEEP_S
+        wait_until(lambda: time.monotonic() > woken_s)  # the sleep itself is what is tested
+        for pid in everybody:
+            os.kill(pid, signal.SIGCONT)
+        out, _ = process.communicate(timeout=60)
+        assert process.returncode == 0
+        assert [turn["reply"] for turn in lines(out)] == ["Two plus three is five."]
+        (again,) = sleeper.hear(SPEECH / "sum-rms.wav")
+        assert again["state"] == "answered"
+        assert restarts(sleeper) == 0
