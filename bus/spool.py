@@ -73,13 +73,15 @@ class Spool:
     def _make_ready(self, synchronous: str) -> None:
         with suppress(OSError):  # a read-only disk is told by what follows
             self.path.chmod(0o600)
+        self._check_version()  # before anything is changed: it may be another program's
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA secure_delete=ON")  # a finished job holds what was said
         self._db.execute(f"PRAGMA synchronous={synchronous}")
         self._db.execute(f"PRAGMA wal_autocheckpoint={WAL_PAGES}")
-        self._check_version()
         if (found := self._db.execute("PRAGMA integrity_check(1)").fetchone()[0]) != "ok":
             raise self._damaged(found)
+        # Opened on a read-only disk, a connection would stay read-only after the disk is not. So one that cannot write is none.
+        self._db.execute(f"PRAGMA user_version = {SPOOL_VERSION}")
 
     def load(self) -> list[Stored]:
         """All open and parked jobs, oldest first. Raise SpoolDamaged when one cannot be read."""

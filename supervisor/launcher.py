@@ -189,7 +189,7 @@ class Launcher:
         self._journal.write(f"{ward.name} {ward.incarnation} {state}{': ' + detail if detail else ''}")
         self._publish_state(ward, detail)
         self._notifier.tell(STATUS=self._crew.summary())
-        if detail and not self._told_ready:
+        if detail and not self._told_ready and ward.state is not State.READY:
             self._notifier.tell(X_EARSHOT_TROUBLE=f"{ward.name}: {detail}")  # `start --detach` shows what is waited for
         if ward.name == BROKER:
             self._on_broker(state)

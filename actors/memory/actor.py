@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, TypeVar
 from actors.llm.prompt import estimate_tokens
 from actors.memory.context import PastRound, messages_of, trim
 from actors.memory.counting import Counting, ServerCounter
-from actors.memory.store import database_path, mend_store, open_store
+from actors.memory.store import Store, database_path, mend_store, open_store
 from actors.storage import opened
+from bus.errors import EarshotError
 from bus.messages.jobs import Answer, Job, Recall, Remember
 from bus.messages.turn import Round, TurnFinished, TurnRecord
 from bus.sqlite import fault_of
@@ -125,8 +126,14 @@ class Memory:
 
     def _look(self) -> None:
         """Nobody may speak for hours: find out whether the trouble is over."""
-        with suppress(sqlite3.Error):
+        try:
             self._store.test_writing()
+        except sqlite3.Error:
+            with suppress(EarshotError):  # opened on a read-only disk, a connection would stay read-only after the disk is not
+                fresh = Store(self._store.path)
+                self._store.close()
+                self._store = fresh
+        else:
             self._end_trouble()
 
     def _end_trouble(self) -> None:
