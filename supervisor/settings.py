@@ -106,11 +106,12 @@ def load(
         _resolve_paths(clean, layer.folder)
         _merge(clean, merged)
     _drop_unfinished_roles(merged, layers, problems)
-    settings = _place(msgspec.convert(merged, Settings), sets, environ)
+    settings, placed = _place(msgspec.convert(merged, Settings), sets, environ)
+    layers += placed
     wrong = {problem.key for problem in problems}
     for keys, message in _contradictions(settings):
         if wrong.isdisjoint(keys):  # what is wrong already was told already
-            problems.append(_origin(layers, tuple(keys[0].split("."))).problem(tuple(keys[0].split(".")), message))
+            problems.append(_contradiction(layers, [tuple(key.split(".")) for key in keys], message))
     if problems:
         raise SettingsError(problems)
     return settings
@@ -315,14 +316,26 @@ def _drop_unfinished_roles(merged: Table, layers: list[Layer], problems: list[Pr
             problems.append(_origin(layers, key).problem(key, "needs a prompt"))
 
 
-def _place(settings: Settings, sets: Sequence[str], environ: Mapping[str, str]) -> Settings:
-    """Fill in the two directories."""
+def _place(settings: Settings, sets: Sequence[str], environ: Mapping[str, str]) -> tuple[Settings, list[Layer]]:
+    """Fill in the two directories; return the environment's variables that had the last word about them as layers, too."""
     given = {text.partition("=")[0].strip() for text in sets}
     hidden = {"EARSHOT_RUNTIME_DIR": "instance.runtime_dir", "EARSHOT_STATE_DIR": "instance.state_dir"}
     environ = {name: value for name, value in environ.items() if hidden.get(name) not in given}
     there = Addresses.resolve(settings.instance.runtime_dir, settings.instance.state_dir, environ)
     instance = msgspec.structs.replace(settings.instance, runtime_dir=str(there.runtime_dir), state_dir=str(there.state_dir))
-    return msgspec.structs.replace(settings, instance=instance)
+    if not settings.instance.runtime_dir:
+        hidden = {"XDG_RUNTIME_DIR": "instance.runtime_dir", **hidden}
+    layers = [
+        Layer(name, Path.cwd(), {"instance": {key.partition(".")[2]: environ[name]}}) for name, key in hidden.items() if environ.get(name)
+    ]
+    return msgspec.structs.replace(settings, instance=instance), layers
+
+
+def _contradiction(layers: list[Layer], keys: Sequence[Key], message: str) -> Problem:
+    """A contradiction between keys, told where the last word about any of them was said: that is what brought it about."""
+    places = [(layer, key) for layer in reversed(layers) for key in keys if key in set(_keys(layer.table))]
+    layer, key = places[0] if places else (layers[-1], keys[0])
+    return Problem(layer.source, layer.lines.get(key), ".".join(keys[0]), message)
 
 
 def _origin(layers: list[Layer], key: Key) -> Layer:

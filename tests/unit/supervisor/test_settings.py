@@ -314,3 +314,17 @@ def test_a_preset_gives_both_limits_and_a_field_goes_before_it() -> None:
     assert VadSettings(preset="tutorial").endpointing == PRESETS["tutorial"] == (2.0, 1.0)
     assert VadSettings(preset="long-form", minimum_speech_s=0.0).endpointing == (0.0, 2.0)
     assert VadSettings(preset="", minimum_speech_s=0.5, silence_limit_s=0.7).endpointing == (0.5, 0.7)
+
+
+@pytest.mark.parametrize("variable", ["EARSHOT_RUNTIME_DIR", "XDG_RUNTIME_DIR"])
+def test_what_the_environment_brought_about_is_told_with_the_variables_name(variable: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(environ=HOME | {variable: "/tmp/" + "long" * 30})
+    (problem,) = caught.value.problems
+    assert (problem.source, problem.line) == (variable, None)
+
+
+def test_a_contradiction_is_told_where_the_last_word_about_it_was_said() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(sets=["mic.source=file"], environ=HOME)
+    assert str(caught.value) == '--set mic.source=file: mic.file: is needed when mic.source is "file"'
