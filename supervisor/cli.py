@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, cast
 
 import click
 
@@ -157,27 +158,134 @@ def topology(config: tuple[Path, ...], sets: tuple[str, ...], as_json: bool) -> 
     show(machine, placement)
 
 
+def filtered(command: Command) -> Command:
+    """Give a command the options that choose among events."""
+    for option in (
+        click.option("--where", multiple=True, metavar="CONDITION", help="Only where this holds: --where 'audio_ms > 500'."),
+        click.option("--actor", default="", help="Only from or about this actor; `whisper` means all of them."),
+        click.option("--stream", default="", help="Only of this stream."),
+        click.option("--turn", default="", help="Only of the turn whose name begins so."),
+        click.argument("topics", nargs=-1),
+    ):
+        command = option(command)
+    return command
+
+
 @cli.command()
-@click.argument("topics", nargs=-1)
+@filtered
 @configured
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per event and line.")
+@click.option("--since", metavar="TIME", help="First what passed in the last 30s, 5m, 1h, from the flight recorder.")
+@click.option("--json", "form", flag_value="json", help="One JSON object per event and line.")
+@click.option("--raw", "form", flag_value="raw", help="As on the wire: topic, head in hex, bytes of payload.")
 @click.option("--count", type=click.IntRange(1), help="End after so many events.")
 @click.option("--timeout", type=click.FloatRange(0.0), metavar="SECONDS", help="End after so long.")
 def tap(
-    *, topics: tuple[str, ...], config: tuple[Path, ...], sets: tuple[str, ...], as_json: bool, count: int | None, timeout: float | None
+    *,
+    topics: tuple[str, ...],
+    turn: str,
+    stream: str,
+    actor: str,
+    where: tuple[str, ...],
+    config: tuple[Path, ...],
+    sets: tuple[str, ...],
+    since: str | None,
+    form: str | None,
+    count: int | None,
+    timeout: float | None,
 ) -> None:
-    """Show events as they pass: all, or those whose topic begins with one of TOPICS (`speech`, `turn.finished`)."""
+    """Show events as they pass: all, or those whose topic begins with one of TOPICS (`speech`) or matches it (`*.finished`).
+
+    The topic `audio.frame` shows the sound of all streams as a level.
+    """
+    from supervisor.filters import wanted
     from supervisor.views import tap as view
 
-    line = view.json_line if as_json else view.text_line
+    chosen = wanted(topics, turn=turn, stream=stream, actor=actor, where=where)
+    since_s = None if since is None else view.seconds(since)
+    addresses = _instance(config, sets)
+    messages = view.tap(addresses, chosen, since_s=since_s, timeout_s=timeout, tell=lambda text: click.echo(text, err=True))
     seen = 0
-    for message in view.tap(_instance(config, sets), topics, timeout_s=timeout, tell=lambda text: click.echo(text, err=True)):
-        click.echo(line(message))
+    for _, line in view.lines(messages, cast(view.Form, form or "text")):
+        click.echo(line)
         seen += 1
         if seen == count:
             return
     if count is not None:
         raise EarshotError(f"{seen} of {count} events came")
+
+
+@cli.group()
+def topic() -> None:
+    """The events of the bus: list them, measure them, publish one."""
+
+
+@topic.command("list")
+@configured
+@click.option("--fields", is_flag=True, help="Show the fields of each, with their types.")
+@click.option("--rates", "seconds", type=click.FloatRange(0.1), metavar="SECONDS", help="Listen so long, and show how often each came.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per topic and line.")
+def topic_list(*, config: tuple[Path, ...], sets: tuple[str, ...], fields: bool, seconds: float | None, as_json: bool) -> None:
+    """Show every topic, and what it tells."""
+    from supervisor import topics
+
+    came = topics.rates(_instance(config, sets), seconds) if seconds else {}
+    for name, kind in topics.event_types().items():
+        rate = came.get(name, 0) / seconds if seconds else None
+        if as_json:
+            values = {"topic": name, "tells": topics.summary(kind), "fields": topics.field_types(kind), "per_s": rate}
+            click.echo(json.dumps(values, ensure_ascii=False))
+            continue
+        click.echo(f"{name:<18}" + (f"{rate:8.1f}/s  " if rate is not None else "") + topics.summary(kind))
+        if fields and (types := topics.field_types(kind)):
+            click.echo(f"{'':<18}{types}")
+
+
+def _measuring(name: str, method: str, about: str) -> None:
+    @topic.command(name, help=about)
+    @filtered
+    @configured
+    @click.option("--for", "seconds", type=click.FloatRange(0.1), default=5.0, show_default=True, metavar="SECONDS")
+    @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+    def command(
+        *,
+        topics: tuple[str, ...],
+        turn: str,
+        stream: str,
+        actor: str,
+        where: tuple[str, ...],
+        config: tuple[Path, ...],
+        sets: tuple[str, ...],
+        seconds: float,
+        as_json: bool,
+    ) -> None:
+        from supervisor import topics as measuring
+        from supervisor.filters import wanted
+
+        chosen = wanted(topics, turn=turn, stream=stream, actor=actor, where=where)
+        values = getattr(measuring.measure(_instance(config, sets), chosen, seconds), method)(seconds)
+        if as_json:
+            click.echo(json.dumps({key: None if math.isnan(value) else value for key, value in values.items()}))
+        else:
+            click.echo("\n".join(measuring.number_lines(values)))
+
+
+_measuring("hz", "rate", "How often events come, and how evenly.")
+_measuring("bw", "bandwidth", "How many bytes they take.")
+_measuring("delay", "delay", "How long they are on their way.")
+
+
+@topic.command("pub")
+@click.argument("name", metavar="TOPIC")
+@click.argument("body", metavar="JSON", default="{}")
+@configured
+@click.option("--turn", default="", help="The turn that it is about.")
+@click.option("--stream", default="", help="The stream that it is about.")
+def topic_pub(*, name: str, body: str, config: tuple[Path, ...], sets: tuple[str, ...], turn: str, stream: str) -> None:
+    """Publish one event, checked by its type: supervisor topic pub reply.waiting '{"reason": "a test"}'."""
+    from supervisor import topics
+
+    topics.publish(_instance(config, sets), topics.read_event(name, body), turn=turn, stream=stream)
+    click.echo("Published.")
 
 
 @cli.command()

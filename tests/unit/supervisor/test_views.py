@@ -11,10 +11,14 @@ from rich.console import Console
 from bus.addresses import Addresses
 from bus.codec import Stamp, decode
 from bus.errors import EarshotError
+from bus.limits import FRAME_SAMPLES
+from bus.messages.audio import AudioFrame
+from bus.messages.base import Message
 from bus.messages.control import ActorInfo, ControlState
+from bus.messages.reply import ReplyDelta
 from bus.messages.speech import SpeechStarted
 from bus.messages.turn import TurnRecord
-from supervisor.views import logs, status, tap, turns
+from supervisor.views import events, logs, status, turns
 
 VAD = ActorInfo(
     actor="vad",
@@ -77,7 +81,7 @@ def test_a_duration_is_told_in_the_unit_that_fits(seconds: float, text: str) -> 
 
 def test_a_tapped_event_has_its_envelope_and_its_body_but_not_its_payload() -> None:
     message = decode(Stamp("vad", "ab12.2").pack(SpeechStarted(first_sample=480), turn="t1", stream="mic", payload=b"123"))
-    line = json.loads(tap.json_line(message))
+    line = json.loads(events.json_line(message))
     assert line.pop("mono_ns") > 0
     assert line.pop("wall_ns") > 0
     assert line == {
@@ -94,7 +98,7 @@ def test_a_tapped_event_has_its_envelope_and_its_body_but_not_its_payload() -> N
 
 def test_a_tapped_event_for_people_is_one_line() -> None:
     message = decode(Stamp("vad", "ab12.2").pack(SpeechStarted(first_sample=480), turn="t1", stream="mic"))
-    line = tap.text_line(message)
+    line = events.text_line(message)
     assert "speech.started" in line
     assert line.endswith("vad        t1 first_sample=480")
 
@@ -153,3 +157,36 @@ def test_following_a_log_gives_whole_lines_also_after_it_was_emptied(addresses: 
         for _, line in logs.follow(lambda: [path], change):
             seen.append(line)
     assert seen == ["one", "two", "new"]
+
+
+def frame(pcm: bytes, first_sample: int = 0, last: bool = False) -> Message:
+    body = AudioFrame(epoch="e", first_sample=first_sample, captured_ns=0, last=last)
+    return decode(Stamp("mic", "1").pack(body, stream="mic", payload=None if last else pcm))
+
+
+def test_sound_is_a_level_and_never_bytes() -> None:
+    loud = (16384).to_bytes(2, "little", signed=True) * FRAME_SAMPLES
+    lines = events.Lines()
+    shown = [line for number in range(20) for line in lines.of(frame(loud, number * FRAME_SAMPLES))]
+    assert len(shown) == 2
+    assert "-6.0 dBFS" in shown[0]
+    assert "0.30 s +300 ms" in shown[1]
+    (end,) = lines.of(frame(b"", 9600, last=True))
+    assert "-inf dBFS" in end
+    assert "end of the stream" in end
+
+
+def test_the_loudest_sound_fills_the_bar_and_silence_leaves_it_empty() -> None:
+    assert events.bar(0.0) == "▇" * events.BAR_WIDTH
+    assert events.bar(events.level_dbfs(bytes(960))) == "·" * events.BAR_WIDTH
+    assert len(events.bar(-200.0)) == events.BAR_WIDTH
+
+
+def test_on_a_terminal_a_line_is_cut_to_its_width_and_its_topic_has_a_colour() -> None:
+    message = decode(Stamp("vad", "ab12.2").pack(ReplyDelta(attempt=1, index=0, text="word " * 50), turn="t1"))
+    (line,) = events.Lines(width=80).of(message)
+    assert len(line) == 80
+    (coloured,) = events.Lines(width=80, colour=True).of(message)
+    assert "\x1b[35mreply.delta\x1b[0m" in coloured
+    (whole,) = events.Lines().of(message)
+    assert "word " * 50 in whole

@@ -1,0 +1,116 @@
+"""A connection that only listens: the events of an instance, and if it is wanted the sound of its streams."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import zmq
+
+from bus.addresses import Addresses
+from bus.codec import Stamp, decode
+from bus.errors import WireError
+from bus.events import Publisher, Subscriber, configure, wait_until_heard
+from bus.losses import Losses
+from bus.messages.audio import AudioFrame
+from bus.messages.base import Message
+from supervisor.filters import Wanted
+from supervisor.instance import is_running, require_running
+
+CONNECT_TIMEOUT_S: Final = 5.0
+LOOK_INTERVAL_S: Final = 1.0
+FLUSHED_AFTER_S: Final = 1.2
+"""By then the flight recorder has put into its file what passed before we were connected."""
+
+
+class Tap:
+    """Listens to an instance. Use it as a context. Nothing waits for it: what it is too slow for, it misses, and tells."""
+
+    def __init__(self, addresses: Addresses, wanted: Wanted, tell: Callable[[str], None] = lambda _line: None) -> None:
+        """`tell` gets a line for people when events were missed. Raise NoInstance when no assistant is running."""
+        require_running(addresses)
+        self._addresses = addresses
+        self._wanted = wanted
+        self._tell = tell
+        self._missed = _Missed(tell)
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._poller = zmq.Poller()
+        self.publisher = Publisher(self._context, addresses.events_in, Stamp("tap", str(os.getpid())))
+        self._subscriber = Subscriber(self._context, addresses.events_out, wanted.subscriptions, on_lost=self._missed.add)
+        self._poller.register(self._subscriber.socket, zmq.POLLIN)
+        self._streams: dict[str, zmq.Socket[bytes]] = {}
+        self._early = deque(wait_until_heard(self.publisher, self._subscriber, CONNECT_TIMEOUT_S))
+        self._hears = any(topic and wanted.is_topic(AudioFrame.topic) for topic in wanted.topics)
+
+    def messages(self, timeout_s: float | None = None) -> Iterator[Message]:
+        """Yield what is wanted until the time is over or the assistant ends. Frames of sound come as messages too."""
+        end_s = None if timeout_s is None else time.monotonic() + timeout_s
+        yield from self._take_early()
+        while end_s is None or time.monotonic() < end_s:
+            self._missed.check()
+            self._find_streams()
+            left_s = LOOK_INTERVAL_S if end_s is None else min(LOOK_INTERVAL_S, end_s - time.monotonic())
+            if not self._poller.poll(max(0, round(left_s * 1000))) and not is_running(self._addresses):
+                self._tell("the assistant has stopped")
+                return
+            yield from filter(self._wanted.matches, self._receive())
+
+    def wait_for_recorder(self) -> None:
+        """Let the flight recorder write down what passed until now; what comes meanwhile is kept for `messages`."""
+        end_s = time.monotonic() + FLUSHED_AFTER_S
+        while (left_s := end_s - time.monotonic()) > 0:
+            self._poller.poll(round(left_s * 1000))
+            self._early.extend(self._receive())
+
+    def _take_early(self) -> Iterator[Message]:
+        while self._early:
+            message = self._early.popleft()
+            if self._wanted.matches(message):
+                yield message
+
+    def _receive(self) -> Iterator[Message]:
+        yield from self._subscriber.receive()
+        for socket in self._streams.values():
+            while int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+                try:
+                    yield decode(socket.recv_multipart(zmq.NOBLOCK))
+                except WireError:
+                    continue  # the segmenter counts what is wrong on this plane
+
+    def _find_streams(self) -> None:
+        if not self._hears:
+            return
+        for stream in self._addresses.audio_streams():
+            if stream not in self._streams and self._wanted.stream in ("", stream):
+                socket = self._context.socket(zmq.SUB)
+                configure(socket)
+                socket.subscribe(b"")
+                socket.connect(self._addresses.audio_live(stream))
+                self._streams[stream] = socket
+                self._poller.register(socket, zmq.POLLIN)
+
+    def __enter__(self) -> Tap:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._missed.check(at_end=True)
+        self._context.destroy(linger=0)
+
+
+class _Missed:
+    """Tells of the events that this tap was too slow for: when it begins to miss some, and how many there were."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._losses = Losses(time.monotonic_ns)
+
+    def add(self, _message: Message, number: int) -> None:
+        if self._losses.count("events-missed", number) is not None:
+            self._tell("this tap is missing events: it was stopped, its reader is too slow, or the broker was away")
+
+    def check(self, *, at_end: bool = False) -> None:
+        for told in self._losses.end() if at_end else self._losses.check():
+            self._tell(f"this tap missed {told.body.number} events")
