@@ -30,7 +30,7 @@ from chaos.striker import Strike, Striker
 from chaos.world import SETTINGS, UNNATURAL, World, world
 from supervisor.drain import is_open
 from supervisor.remembered import remembered
-from supervisor.views.tap import json_line
+from supervisor.views.events import json_line
 
 SCRIPT_TURNS = 8
 MOST_SCRIPTS = 12
