@@ -17,6 +17,7 @@ import zmq
 
 from bus.codec import Stamp
 from bus.events import Publisher, Subscriber, wait_until_heard
+from bus.messages.actor import LossTold
 from bus.messages.reply import ReplyWaiting
 from supervisor.views.console import RESTARTED
 from tests.e2e.assistant import ROOT, SPEECH, SUPERVISOR, Assistant, assistant, words
@@ -103,6 +104,22 @@ def test_after_the_broker_was_killed_a_tap_that_was_there_before_shows_events_ag
     assert "turn.finished" in before
     assert "turn.finished" in after
     assert before != after
+
+
+def test_a_segmenter_that_was_stopped_for_a_while_is_told_to_have_been_behind() -> None:
+    with assistant("launcher.watchdog_s=60", "vad.stale_ms=500") as patient, patient.events("speech.", "loss.") as events:
+        hear = patient.popen("hear", "--json", "--pace", "real", str(SPEECH / "conversation.wav"))
+        events.wait_for("speech.started")
+        vad = patient.kill("vad", signal.SIGSTOP)
+        with pytest.raises(AssertionError, match="not within"):
+            events.wait_for("speech.ended", deadline_s=3)
+        os.kill(vad, signal.SIGCONT)
+        told = events.wait_for("loss.told").body
+        hear.kill()
+        hear.communicate()
+        wait_until(lambda: patient.status()["vad"]["losses"].get("frames-stale", 0) > 30, interval_s=0.2)
+    assert isinstance(told, LossTold)
+    assert (told.cause, told.over) == ("frames-stale", False)
 
 
 class Terminal:

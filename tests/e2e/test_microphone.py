@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import soundfile
 
+from bus.limits import SAMPLE_RATE_HZ
+from bus.messages.audio import AudioGap
 from tests.e2e.assistant import SPEECH, Assistant, assistant, words
 from tests.fakes.virtual_microphone import VirtualMicrophone, microphone
 from tests.waiting import wait_until
@@ -35,6 +37,26 @@ def test_a_sound_server_that_dies_is_told_and_its_successor_is_heard_by_the_same
         wait_until(listening.remembered, interval_s=0.5)
         assert words(listening.remembered()[0]["transcript"]) == words("tell me a joke please")
         assert listening.status()["mic"]["restarts"] == 0
+
+
+def test_a_microphone_process_that_is_killed_is_back_tells_how_long_it_was_deaf_and_hears_on(microphone: VirtualMicrophone) -> None:
+    with assistant(*MICROPHONE) as listening:
+        microphone.say(spoken("sum-rms.wav"))
+        wait_until(listening.remembered, interval_s=0.5)
+        with listening.events("audio.gap") as events:
+            pid = listening.kill("mic")
+            gap = events.wait_for("audio.gap").body
+            listening.wait_until_ready("mic", but_not_pid=pid)
+        assert isinstance(gap, AudioGap)
+        assert gap.cause == "restart"
+        deaf_ms = gap.samples * 1000 // SAMPLE_RATE_HZ
+        assert 0 < deaf_ms < 30_000
+        lost = listening.status()["mic"]["losses"]
+        assert lost["audio-restart-ms"] == deaf_ms
+        assert f"mic: audio-restart {deaf_ms / 1000:.2f} s" in listening.run("status").stdout
+        microphone.say(spoken("joke-slt.wav"))
+        wait_until(lambda: len(listening.remembered()) == 2, interval_s=0.5)
+        assert words(listening.remembered()[1]["transcript"]) == words("tell me a joke please")
 
 
 def _status_of_mic(listening: Assistant) -> str:
