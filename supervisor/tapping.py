@@ -39,7 +39,7 @@ class Tap:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._poller = zmq.Poller()
         self.publisher = Publisher(self._context, addresses.events_in, Stamp("tap", str(os.getpid())))
-        self._subscriber = Subscriber(self._context, addresses.events_out, wanted.subscriptions, on_lost=self._missed.add)
+        self._subscriber = Subscriber(self._context, addresses.events_out, wanted.subscriptions, self._missed.drop, self._missed.add)
         self._poller.register(self._subscriber.socket, zmq.POLLIN)
         self._streams: dict[str, zmq.Socket[bytes]] = {}
         self._early = deque(wait_until_heard(self.publisher, self._subscriber, CONNECT_TIMEOUT_S))
@@ -101,7 +101,7 @@ class Tap:
 
 
 class _Missed:
-    """Tells of the events that this tap was too slow for: when it begins to miss some, and how many there were."""
+    """Tells of what this tap could not show: when it begins to miss something, and how much it was."""
 
     def __init__(self, tell: Callable[[str], None]) -> None:
         self._tell = tell
@@ -111,6 +111,11 @@ class _Missed:
         if self._losses.count("events-missed", number) is not None:
             self._tell("this tap is missing events: it was stopped, its reader is too slow, or the broker was away")
 
+    def drop(self, _error: WireError) -> None:
+        if self._losses.count("messages-malformed") is not None:
+            self._tell("this tap is dropping messages that do not follow the protocol")
+
     def check(self, *, at_end: bool = False) -> None:
         for told in self._losses.end() if at_end else self._losses.check():
-            self._tell(f"this tap missed {told.body.number} events")
+            what = "missed" if told.body.cause == "events-missed" else "dropped"
+            self._tell(f"this tap {what} {told.body.number} events")
