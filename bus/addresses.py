@@ -79,6 +79,11 @@ class Addresses:
         return self.state_dir / "flight"
 
     @property
+    def crashes_dir(self) -> Path:
+        """What is kept of crashes, a directory each."""
+        return self.state_dir / "crashes"
+
+    @property
     def config(self) -> Path:
         """The checked and merged configuration that the launcher leaves for the actors."""
         return self.runtime_dir / "config.json"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from bus.addresses import Addresses
+
 FLIGHT_GLOB: Final = "flight-*.mcap"
 
 
@@ -13,12 +15,13 @@ def flight_files(directory: Path) -> list[Path]:
     return sorted(directory.glob(FLIGHT_GLOB))
 
 
-def forget_flight(directory: Path) -> None:
-    """Overwrite and remove what the flight recorder has kept: what was said is in it. A running one begins a new file.
+def forget_flight(addresses: Addresses) -> None:
+    """Overwrite and remove what the flight recorder has kept, and what crashes have kept of it: what was said is in it.
 
-    Raise OSError when a file cannot be removed.
+    A running recorder begins a new file. Raise OSError when a file cannot be removed.
     """
-    for path in flight_files(directory):
+    kept = [path for name in ("bus.mcap", "job.msgpack", "payload.raw") for path in addresses.crashes_dir.glob(f"*/{name}")]
+    for path in [*flight_files(addresses.flight_dir), *kept]:
         with path.open("r+b") as file:
             file.write(bytes(path.stat().st_size))
         path.unlink(missing_ok=True)

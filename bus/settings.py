@@ -250,6 +250,8 @@ class LauncherSettings(_Table, frozen=True):
     restart_budget: Annotated[int, Meta(ge=0, le=1000)] = 5
     """Restarts of one child within the window; one more failure and it stays down as `failed`."""
     restart_window_s: Annotated[float, Meta(gt=0.0, le=86_400.0)] = 30.0
+    keep_crashes: bool = True
+    """Whether what there is of a crash (stacks, log, the last seconds of the bus, the job) is kept; see `supervisor crashes`."""
     until: Literal["stopped", "source-ends"] = "stopped"
     """`source-ends`: end, with a table of times, once the source has ended and all its turns are answered."""
 

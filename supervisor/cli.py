@@ -5,6 +5,7 @@ What a command needs is imported when it runs: `supervisor start` is to be quick
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import math
@@ -361,6 +362,51 @@ def replay(*, file: Path, config: tuple[Path, ...], sets: tuple[str, ...], pace:
     else:
         view.show(replayed, pace)
     if view.count(replayed):
+        sys.exit(3)
+
+
+@cli.group()
+def crashes() -> None:
+    """What is kept of actors that crashed or hung: stacks, log, the last seconds of the bus, the job."""
+
+
+@crashes.command("list")
+@configured
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per crash and line.")
+def crashes_list(*, config: tuple[Path, ...], sets: tuple[str, ...], as_json: bool) -> None:
+    """Show the crashes that are kept, oldest first."""
+    from supervisor import crashes as keeping
+
+    for name, crash in keeping.crashes(_instance(config, sets)):
+        if as_json:
+            click.echo(json.dumps({"name": name, **dataclasses.asdict(crash)}, ensure_ascii=False))
+        else:
+            click.echo(f"{name:<36} {crash.how:<16} {crash.job_id or '–':<40} {crash.reason}")
+
+
+@crashes.command("show")
+@click.argument("name", default="last")
+@configured
+def crashes_show(name: str, config: tuple[Path, ...], sets: tuple[str, ...]) -> None:
+    """Show one crash: by the beginning of its NAME, by its actor, or the last one."""
+    from supervisor import crashes as keeping
+    from supervisor.views.crash import text
+
+    click.echo(text(*keeping.find(_instance(config, sets), name)))
+
+
+@crashes.command("replay")
+@click.argument("name", default="last")
+@configured
+def crashes_replay(name: str, config: tuple[Path, ...], sets: tuple[str, ...]) -> None:
+    """Give the job of a crash to an assistant of its own; exit 3 when its worker dies again."""
+    from supervisor import crashes as keeping
+    from supervisor.crash_replay import replay
+
+    place, _ = keeping.find(_instance(config, ()), name)
+    verdict = replay(place, sets)
+    click.echo(verdict.text)
+    if verdict.reproduced:
         sys.exit(3)
 
 

@@ -37,7 +37,8 @@ from supervisor.journal import Journal
 from supervisor.loop import Loop, Signals
 from supervisor.notify import NotifySocket
 from supervisor.process import Process, exit_text, trim
-from supervisor.states import Event, State
+from supervisor.states import EX_CONFIG, Event, State
+from supervisor.undertaker import Undertaker
 from supervisor.ward import Patience, Ward
 
 NAME: Final = "launcher"
@@ -67,6 +68,7 @@ class Launcher:
         patience: Patience,
         *,
         until_source_ends: bool = False,
+        keep_crashes: bool = False,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         """The caller holds the lock of the runtime directory. Raises OSError when a socket cannot be bound."""
@@ -74,6 +76,7 @@ class Launcher:
         self._launch = secrets.token_hex(2)
         self._environ = modules.environ(environ)
         self._journal = Journal(addresses.logs_dir / f"{NAME}.log")
+        self._undertaker = Undertaker(addresses, self._environ, self._journal.path, active=keep_crashes)
         self._notifier = Notifier(environ)
         self._loop = Loop()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -129,6 +132,7 @@ class Launcher:
     def close(self) -> None:
         """Give everything back. Whatever is still alive dies."""
         self._crew.kill()
+        self._undertaker.close()
         self._announcer.close()
         self._control.close()
         self._notify.close()
@@ -172,7 +176,12 @@ class Launcher:
         how = exit_text(returncode)
         self._journal.write(f"{name} {incarnation} ended: {how}")
         self._announcer.publish(ActorExited(actor=name, incarnation=incarnation, exit=how))
-        self._crew.wards[name].buried(returncode, time.monotonic())
+        ward = self._crew.wards[name]
+        phase, now_s = ward.phase, time.monotonic()
+        ward.buried(returncode, now_s)
+        if ward.state in (State.BACKING_OFF, State.FAILED) and returncode != EX_CONFIG:
+            up_s = now_s - ward.spawned_s
+            self._undertaker.write_down(actor=name, incarnation=incarnation, how=how, reason=ward.reason, phase=phase, up_s=up_s)
 
     def _receive_notices(self) -> None:
         by_pid = {ward.process.pid: ward for ward in self._crew.wards.values() if ward.process}

@@ -62,10 +62,8 @@ def replay(
         script = _write_script(place / "script.json", before) if stub_llm else None
         for number, take in enumerate(before):
             sound = place / f"{number}.wav"
-            _write_wav(sound, take.pcm)
-            own = _own_sets(place, sound, take.stream, pace, script)
-            environ = {name: value for name, value in os.environ.items() if name not in _OWN_PLACE}
-            settings = load(config, [*sets, *own], environ, recorded=recorded)
+            write_wav(sound, take.pcm)
+            settings = private_settings(place, sound, take.stream, pace, recorded, config=config, sets=sets, script=script)
             after = _hear(settings, show=show)
             if not recording.about.with_words:
                 _drop_words(take)
@@ -78,12 +76,25 @@ def _hear(settings: Settings, *, show: bool) -> dict[int, Any]:
     addresses = start.addresses_of(settings)
     start.run(settings, console=show)
     heard = outcomes(read_flight(addresses.flight_dir, 0))
-    forget_flight(addresses.flight_dir)
+    forget_flight(addresses)
     return heard
 
 
-def _own_sets(place: Path, sound: Path, stream: str, pace: str, script: Path | None) -> list[str]:
-    """What a replay changes in any configuration."""
+def private_settings(
+    place: Path,
+    sound: Path,
+    stream: str,
+    pace: str,
+    recorded: dict[str, Any],
+    *,
+    config: Sequence[Path] = (),
+    sets: Sequence[str] = (),
+    script: Path | None = None,
+) -> Settings:
+    """A recorded configuration, changed by `config` and `sets`, for an assistant in directory `place` that hears one file and ends.
+
+    Raise SettingsError when it does not fit this version.
+    """
     values: dict[str, Any] = {
         "instance.runtime_dir": str(place / "run"),
         "instance.state_dir": str(place / "state"),
@@ -106,7 +117,9 @@ def _own_sets(place: Path, sound: Path, stream: str, pace: str, script: Path | N
             "rehearsal_llm.port": 0,
         }
         values |= {"llm.url": REHEARSAL_URL, "llm.model": "recorded"}
-    return [f"{key}={json.dumps(value)}" for key, value in values.items()]
+    own = [f"{key}={json.dumps(value)}" for key, value in values.items()]
+    environ = {name: value for name, value in os.environ.items() if name not in _OWN_PLACE}
+    return load(config, [*sets, *own], environ, recorded=recorded)
 
 
 def _settings_of(recording: Recording) -> dict[str, Any]:
@@ -117,7 +130,7 @@ def _settings_of(recording: Recording) -> dict[str, Any]:
     return found
 
 
-def _write_wav(path: Path, pcm: bytes | bytearray) -> None:
+def write_wav(path: Path, pcm: bytes | bytearray) -> None:
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(SAMPLE_BYTES)

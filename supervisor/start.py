@@ -52,7 +52,13 @@ def _run(settings: Settings, console: bool) -> None:
         try:
             _write_private(addresses.config, dump_resolved(settings))
             before = newest_number(addresses) if until_source_ends and console else None
-            with Launcher(children, addresses, patience(settings), until_source_ends=until_source_ends) as launcher:
+            with Launcher(
+                children,
+                addresses,
+                patience(settings),
+                until_source_ends=until_source_ends,
+                keep_crashes=settings.launcher.keep_crashes,
+            ) as launcher:
                 failure = launcher.run().failure
         finally:
             lock.release()

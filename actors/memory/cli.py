@@ -122,7 +122,7 @@ def forget(turn: str | None, stream: str | None, before: int | None, everything:
         # The sound of a turn that was given up is still among the parked jobs.
         forgotten = known - {record.turn for record in store.export()}
         forget_parked(_instance()[1].spool, None if everything else forgotten)
-        forget_flight(_instance()[1].flight_dir)  # whole: it is short, and what was said is in many places of it
+        forget_flight(_instance()[1])  # whole: it is short, and what was said is in many places of it
     click.echo(f"Forgot {count} turn{'' if count == 1 else 's'}.")
 
 

@@ -220,7 +220,7 @@ def test_what_is_forgotten_is_overwritten_and_a_running_recorder_begins_anew(ins
     instance.until(lambda: [1 for file in flight_files(instance.addresses.flight_dir) if texts(file)])
     (old,) = flight_files(instance.addresses.flight_dir)
     with old.open("rb") as still_open:
-        forget_flight(instance.addresses.flight_dir)
+        forget_flight(instance.addresses)
         assert not any(still_open.read(100))
     scene.say("new")
     instance.until(lambda: [1 for file in flight_files(instance.addresses.flight_dir) if texts(file) == ["new"]])
