@@ -190,6 +190,7 @@ def test_no_child_outlives_a_launcher_that_was_killed(instance: Instance) -> Non
     assert all(map(is_alive, pids))
     process.kill()
     wait_until(lambda: not any(map(is_alive, pids)))
+    process.wait(timeout=30)  # the lock is free when the last of its threads is gone; the children are told of the first
     assert not is_running(instance.addresses)
     instance.launch(child("a", "behave"))  # and what it left behind does not hinder the next
     instance.wait_for("a", state="ready")
