@@ -58,7 +58,7 @@ class Runtime:
 
     def __init__(self, name: str, settings: Settings, addresses: Addresses, phases: Phases, notifier: Notifier) -> None:
         self.name = name
-        self.incarnation = os.environ.get("EARSHOT_INCARNATION") or os.urandom(4).hex()
+        self.incarnation = os.environ.get("EARSHOT_INCARNATION") or os.environ.get("INVOCATION_ID", "")[:8] or os.urandom(4).hex()
         self.settings = settings
         self.addresses = addresses
         self.phases = phases

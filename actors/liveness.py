@@ -93,6 +93,7 @@ class Beat(threading.Thread):
         self._interval_s = watchdog_s / 4
 
     def run(self) -> None:
+        self._look()  # at once: systemd's watch begins with the first beat
         planned_s = time.monotonic() + self._interval_s
         while not self._ended.wait(self._interval_s):
             late_s = time.monotonic() - planned_s

@@ -14,11 +14,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from bus.errors import AddressError, InstanceRunning
 from bus.limits import SOCKET_PATH_MAX_BYTES, STREAM_NAME_MAX
 
 _STREAM_NAME = re.compile(rf"[a-z0-9][a-z0-9_-]{{0,{STREAM_NAME_MAX - 1}}}")
+SYSTEM_RUNTIME_DIR: Final = Path("/run/earshot")
+"""The RuntimeDirectory= of the system service, made by systemd for the user that the service runs as."""
 _LONGEST_SOCKET = "audio/" + "s" * STREAM_NAME_MAX + ".live"
 
 
@@ -37,6 +40,8 @@ class Addresses:
         """
         home = Path(environ.get("HOME") or "/")
         runtime = environ.get("EARSHOT_RUNTIME_DIR") or runtime_dir
+        if not runtime and _is_ours(SYSTEM_RUNTIME_DIR):
+            runtime = str(SYSTEM_RUNTIME_DIR)  # the user of the system service means that, wherever it was called from
         if not runtime:
             parent = environ.get("XDG_RUNTIME_DIR")
             runtime = f"{parent}/earshot" if parent else f"/tmp/earshot-{os.getuid()}"
@@ -138,6 +143,13 @@ def check_stream_name(stream: str) -> str:
             f"stream name {stream!r} cannot be used: take 1 to {STREAM_NAME_MAX} of a-z, 0-9, '-' and '_', beginning with a letter or digit"
         )
     return stream
+
+
+def _is_ours(directory: Path) -> bool:
+    try:
+        return directory.stat().st_uid == os.getuid()
+    except OSError:
+        return False
 
 
 def _make_private(directory: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Any, NoReturn, TypeVar, cast
 import click
 
 from bus.addresses import Addresses
-from bus.errors import EarshotError
+from bus.errors import EarshotError, SetupError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 CONTEXT = {"help_option_names": ["-h", "--help"]}
@@ -49,13 +49,16 @@ def start(config: tuple[Path, ...], sets: tuple[str, ...], detach: bool, backgro
     from supervisor import start as starting
     from supervisor.settings import load
 
-    settings = load(config, sets)
-    if detach:
-        pid = starting.detach(settings, starting.options_of(config, sets), lambda line: click.echo(line, err=True))
-        click.echo(f"Ready (process {pid}). Talk to it, or try `supervisor hear FILE`; `supervisor stop` ends it.")
-        return
-    # In a service, standard output is the journal: what was said does not go there.
-    starting.run(settings, console=not background and "JOURNAL_STREAM" not in os.environ)
+    try:
+        settings = load(config, sets)
+        if detach:
+            pid = starting.detach(settings, starting.options_of(config, sets), lambda line: click.echo(line, err=True))
+            click.echo(f"Ready (process {pid}). Talk to it, or try `supervisor hear FILE`; `supervisor stop` ends it.")
+            return
+        # In a service, standard output is the journal: what was said does not go there.
+        starting.run(settings, console=not background and "JOURNAL_STREAM" not in os.environ)
+    except SetupError as error:
+        _fail(str(error), os.EX_CONFIG)  # a service manager is told not to try again
 
 
 @cli.command()
@@ -101,9 +104,12 @@ def status(config: tuple[Path, ...], sets: tuple[str, ...], as_json: bool) -> No
 @configured
 def logs(actor: str, follow: bool, config: tuple[Path, ...], sets: tuple[str, ...]) -> None:
     """Show the log of ACTOR, or of all; of the last run when none is running."""
+    from supervisor.systemd import manager
     from supervisor.views import logs as view
 
     addresses = _instance(config, sets)
+    if manager.supervises(addresses):
+        manager.show_logs(addresses, actor, follow=follow)
     files = view.log_files(addresses, actor)
     for path in files:
         prefix = "" if actor else f"{path.stem:<13} | "
@@ -424,6 +430,51 @@ def memory(arguments: tuple[str, ...]) -> NoReturn:
     os.execve(command[0], command, environ)  # noqa: S606 - our own program, and no shell
 
 
+@cli.command()
+@click.option("--systemd", is_flag=True, required=True, help="Write the units of systemd.")
+@click.option("--user", is_flag=True, help="For yourself, with your own sound server; without root.")
+@click.option("--service", "variant", flag_value="service", help="Only earshot.service: one unit, the launcher supervises.")
+@click.option("--target", "variant", flag_value="target", help="Only earshot.target: each actor a unit, systemd supervises.")
+@click.option("--root", type=PATH, default=Path("/"), metavar="DIR", help="Write below DIR, for an image or a package.")
+@click.option("--python", type=PATH, metavar="PATH", help="The interpreter that the units name, for a package.")
+def install(*, systemd: bool, user: bool, variant: str | None, root: Path, python: Path | None) -> None:
+    """Have systemd run the assistant: write its units, its user and a configuration. Repeat it after an update."""
+    from supervisor.systemd.install import Place
+    from supervisor.systemd.install import install as install_units
+
+    assert systemd
+    place = Place(user=user, root=root.absolute())
+    install_units(place, "service" if variant == "service" else "target" if variant == "target" else "both", click.echo, python)
+
+
+@cli.command()
+@click.option("--systemd", is_flag=True, required=True, help="Remove the units of systemd.")
+@click.option("--user", is_flag=True, help="What was installed with `install --user`.")
+@click.option("--purge", is_flag=True, help="Remove the configuration and everything that was said, too.")
+@click.option("--root", type=PATH, default=Path("/"), metavar="DIR", help="What was installed with `install --root DIR`.")
+def uninstall(*, systemd: bool, user: bool, purge: bool, root: Path) -> None:
+    """Stop what `install` has set up, and remove it. What was said stays, but for --purge."""
+    from supervisor.systemd.install import Place
+    from supervisor.systemd.install import uninstall as uninstall_units
+
+    assert systemd
+    uninstall_units(Place(user=user, root=root.absolute()), click.echo, purge=purge)
+
+
+@cli.command(hidden=True)
+@configured
+def prepare(config: tuple[Path, ...], sets: tuple[str, ...]) -> None:
+    """Leave what the units of the actors need; run by earshot-prepare.service."""
+    from supervisor.settings import load
+    from supervisor.systemd.prepare import prepare as prepare_units
+
+    try:
+        for note in prepare_units(load(config, sets)):
+            click.echo(note)
+    except SetupError as error:
+        _fail(str(error), os.EX_CONFIG)
+
+
 def _instance(config: Sequence[Path], sets: Sequence[str]) -> Addresses:
     """The instance that is meant: by the environment, or by a configuration that places it."""
     from supervisor.instance import of_running
@@ -437,7 +488,8 @@ def _instance(config: Sequence[Path], sets: Sequence[str]) -> Addresses:
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run one command. An error of the user's is one line for each fault, exit status 1, or 2 for a wrong command line."""
+    """Run one command. An error of the user's is one line for each fault, exit status 1, or 2 for a wrong command line,
+    or 78 (EX_CONFIG) from a start for what only the user can put right."""
     os.umask(0o077)  # logs, locks and ports are for this user alone
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

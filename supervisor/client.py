@@ -10,6 +10,7 @@ from bus.errors import EarshotError
 from bus.messages.control import ControlDone, ControlRestart, ControlState, ControlStatus, ControlStop
 from supervisor.control import ANSWER_TIMEOUT_S, ask
 from supervisor.instance import is_running, require_running
+from supervisor.systemd import manager
 
 LOOK_INTERVAL_S: Final = 0.02
 LONGEST_STOP_S: Final = 90.0
@@ -18,11 +19,16 @@ LONGEST_STOP_S: Final = 90.0
 
 def status(addresses: Addresses, timeout_s: float = ANSWER_TIMEOUT_S) -> ControlState:
     """Everybody's state. Raises NoInstance."""
+    if manager.supervises(addresses):
+        return manager.status(addresses)
     return ask(addresses, ControlStatus(), ControlState, timeout_s)
 
 
 def stop(addresses: Addresses) -> None:
     """Stop the assistant and return once its lock is free. Raises NoInstance."""
+    if manager.supervises(addresses):
+        manager.stop(addresses)
+        return
     ask(addresses, ControlStop(), ControlDone)
     end_s = time.monotonic() + LONGEST_STOP_S
     while is_running(addresses):
@@ -46,6 +52,8 @@ def wait_while_stopping(addresses: Addresses) -> None:
 
 def restart(addresses: Addresses, actor: str) -> int:
     """Restart an actor; return its new process id once it is ready. Raises EarshotError when it does not become so."""
+    if manager.supervises(addresses):
+        return manager.restart(addresses, actor)
     before = _incarnation(status(addresses), actor)
     ask(addresses, ControlRestart(actor=actor), ControlDone)
     while True:

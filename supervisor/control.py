@@ -101,8 +101,8 @@ def info(ward: Ward, now_s: float) -> ActorInfo:
         restarts=max(0, ward.lives - 1),
         up_s=round(now_s - ward.spawned_s, 1) if pid else 0.0,
         phase=ward.phase,
-        cpus=_cpus(pid) or ward.child.cpus,
-        rss_bytes=_rss_bytes(pid) if pid else 0,
+        cpus=cpus_of(pid) or ward.child.cpus,
+        rss_bytes=rss_bytes_of(pid) if pid else 0,
         last_exit=ward.last_exit,
         detail=ward.status if ward.state is State.READY else ward.reason or ward.status,
         losses=ward.losses,
@@ -110,7 +110,7 @@ def info(ward: Ward, now_s: float) -> ActorInfo:
     )
 
 
-def _cpus(pid: int | None) -> str:
+def cpus_of(pid: int | None) -> str:
     """Where the process may run, by the kernel's word and not by ours."""
     try:
         return format_cpu_list(tuple(os.sched_getaffinity(pid))) if pid else ""
@@ -118,7 +118,8 @@ def _cpus(pid: int | None) -> str:
         return ""
 
 
-def _rss_bytes(pid: int) -> int:
+def rss_bytes_of(pid: int) -> int:
+    """Resident memory of a process; 0 when it is gone."""
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
     except (OSError, IndexError):

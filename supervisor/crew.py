@@ -27,6 +27,8 @@ class Crew:
         """All were up once."""
         self.failure = ""
         """Why everything was stopped, when nobody had asked for it."""
+        self.misconfigured = False
+        """And only the user can put it right."""
         self.stopping = False
         self._stop_s = stop_s
         self._one_shot = one_shot
@@ -62,6 +64,7 @@ class Crew:
         failed = [ward for ward in self.wards.values() if ward.state is State.FAILED]
         if failed and (self._one_shot or not self.ready):
             self.failure = failed[0].reason
+            self.misconfigured = failed[0].misconfigured
             self.stop(now_s)
         elif not self.ready:
             self._go_up(now_s)

@@ -56,6 +56,8 @@ class Outcome:
 
     failure: str = ""
     """Why it ended unasked, for the user; empty when all is well."""
+    misconfigured: bool = False
+    """Only the user can put it right."""
 
 
 class Launcher:
@@ -117,7 +119,7 @@ class Launcher:
                 self._step()
         failure = self._crew.failure
         self._journal.write(f"{NAME} {self._launch} ends{': ' + failure if failure else ''}")
-        return Outcome(failure)
+        return Outcome(failure, self._crew.misconfigured)
 
     def _step(self) -> None:
         now_s = self._loop.polled_s  # and no later: of what a child did after that nothing is known yet

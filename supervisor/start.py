@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import secrets
 import subprocess
@@ -12,7 +13,7 @@ from signal import SIGINT, SIGTERM
 from typing import Final
 
 from bus.addresses import Addresses
-from bus.errors import EarshotError
+from bus.errors import EarshotError, SetupError
 from bus.notify import Notifier
 from bus.settings import Settings, dump_resolved
 from supervisor.children import plan
@@ -34,7 +35,11 @@ SETTLE_S: Final = 2.0
 
 
 def run(settings: Settings, *, console: bool) -> None:
-    """Be the launcher until it is over. Raises EarshotError when it cannot start, or ends because something failed."""
+    """Be the launcher until it is over.
+
+    Raises EarshotError when it cannot start or ends because something failed, SetupError when only the user can put it right.
+    """
+    faulthandler.enable()  # on SIGABRT too, by which systemd asks for the stacks
     try:
         _run(settings, console)
     except EarshotError as error:
@@ -50,7 +55,7 @@ def _run(settings: Settings, console: bool) -> None:
     try:
         lock = take(addresses)
         try:
-            _write_private(addresses.config, dump_resolved(settings))
+            write_private(addresses.config, dump_resolved(settings))
             before = newest_number(addresses) if until_source_ends and console else None
             with Launcher(
                 children,
@@ -59,13 +64,13 @@ def _run(settings: Settings, console: bool) -> None:
                 until_source_ends=until_source_ends,
                 keep_crashes=settings.launcher.keep_crashes,
             ) as launcher:
-                failure = launcher.run().failure
+                outcome = launcher.run()
         finally:
             lock.release()
     except OSError as error:
         raise EarshotError(f"cannot start in {error.filename or addresses.runtime_dir}: {error.strerror}; see to that disk") from None
-    if failure:
-        raise EarshotError(failure)
+    if outcome.failure:
+        raise (SetupError if outcome.misconfigured else EarshotError)(outcome.failure)
     if before is not None:
         from supervisor.views.turns import show_after
 
@@ -166,7 +171,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], socket: NotifySocket, te
         )
 
 
-def _write_private(path: Path, data: bytes) -> None:
+def write_private(path: Path, data: bytes) -> None:
     """Write a file that only this user can read, and never a half of it."""
     partial = path.with_name(path.name + ".new")
     partial.unlink(missing_ok=True)

@@ -17,7 +17,7 @@ from bus import losses
 from supervisor.children import Child
 from supervisor.process import exit_text
 from supervisor.restart import RestartLimits, after_failure
-from supervisor.states import Action, Event, State, exit_event, step
+from supervisor.states import EX_CONFIG, Action, Event, State, exit_event, step
 
 TELL_AFTER_S = 1.0
 """What a starting child waits for is told when it still does so after this: the user waits too, and wants to know for what."""
@@ -111,6 +111,11 @@ class Ward:
     def losses(self) -> dict[str, int]:
         """What was lost or set aside, by cause, in all of its lives together."""
         return dict(self._lost_before + Counter(self._lost))
+
+    @property
+    def misconfigured(self) -> bool:
+        """It failed for something that only the user can put right."""
+        return self.state is State.FAILED and self.last_exit == exit_text(EX_CONFIG)
 
     def deadline_s(self) -> float:
         """When `run_due` is to be called next; infinite when nothing is due."""

@@ -143,7 +143,7 @@ def test_a_runtime_directory_too_long_for_sockets_is_refused_with_advice(tmp_pat
 def test_a_wrong_configuration_names_the_file_and_the_key(tmp_path: Path, text: str, complaint: str) -> None:
     (tmp_path / "mine.toml").write_text(text)
     done = start(tmp_path, config=str(tmp_path / "mine.toml"))
-    assert done.returncode == 1
+    assert done.returncode == os.EX_CONFIG
     assert "mine.toml" in done.stderr
     assert complaint in done.stderr.replace("mine.toml:1", "line 1")
 
