@@ -22,6 +22,8 @@ from bus.limits import SOCKET_PATH_MAX_BYTES, STREAM_NAME_MAX
 _STREAM_NAME = re.compile(rf"[a-z0-9][a-z0-9_-]{{0,{STREAM_NAME_MAX - 1}}}")
 SYSTEM_RUNTIME_DIR: Final = Path("/run/earshot")
 """The RuntimeDirectory= of the system service, made by systemd for the user that the service runs as."""
+SYSTEM_STATE_DIR: Final = Path("/var/lib/earshot")
+"""Its StateDirectory=."""
 _LONGEST_SOCKET = "audio/" + "s" * STREAM_NAME_MAX + ".live"
 
 
@@ -45,7 +47,7 @@ class Addresses:
         if not runtime:
             parent = environ.get("XDG_RUNTIME_DIR")
             runtime = f"{parent}/earshot" if parent else f"/tmp/earshot-{os.getuid()}"
-        state = environ.get("EARSHOT_STATE_DIR") or state_dir
+        state = environ.get("EARSHOT_STATE_DIR") or state_dir or (str(SYSTEM_STATE_DIR) if runtime == str(SYSTEM_RUNTIME_DIR) else "")
         if not state:
             state = str(Path(environ.get("XDG_STATE_HOME") or home / ".local" / "state") / "earshot")
         return cls(Path(runtime).expanduser().absolute(), Path(state).expanduser().absolute())

@@ -30,14 +30,16 @@ def text_of(path: Path) -> str:
     return path.read_text()
 
 
-def unit_files(variant: Variant, *, user: bool, python: Path, search_path: Path | None, version: int) -> dict[str, str]:
+def unit_files(variant: Variant, *, user: bool, python: Path, search_path: Path | None, version: int, podman: bool) -> dict[str, str]:
     """The unit files by their place below the folder of units.
 
     `python` is the interpreter that runs the actors; `search_path` the folder of our packages where it does not find them by
-    itself; `version` that of systemd, 0 for unknown.
+    itself; `version` that of systemd, 0 for unknown; `podman` whether that runs the language model's container.
     """
     names = (LAUNCHER if variant != "target" else ()) + (ACTORS if variant != "service" else ()) + MODEL
     found = {name: text_of(UNITS / name) for name in names}
+    if podman:
+        found["earshot-vllm.service.d/10-podman.conf"] = text_of(UNITS / "podman.conf")
     if variant != "service":
         for path in sorted(UNITS.glob("earshot@*.service.d/*.conf")):
             found[path.relative_to(UNITS).as_posix()] = text_of(path)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 
-from bus.addresses import SYSTEM_RUNTIME_DIR, Addresses
+from bus.addresses import SYSTEM_RUNTIME_DIR, SYSTEM_STATE_DIR, Addresses
 from bus.errors import EarshotError
 from supervisor.instance import SYSTEM_USER, is_running
 from supervisor.modules import ROOT
@@ -27,7 +27,6 @@ from supervisor.systemd.files import UNITS, Variant, text_of, unit_files
 from supervisor.systemd.reach import unreachable
 
 ENABLED = ("earshot.service", "earshot.target", "earshot-vllm.service")
-SYSTEM_STATE_DIR = Path("/var/lib/earshot")
 Say = Callable[[str], None]
 
 
@@ -90,7 +89,8 @@ def install(place: Place, variant: Variant, say: Say, python: Path | None = None
         _require_reach(interpreter)
     old = _read(place)
     search_path = None if python or _finds_us(interpreter) else ROOT
-    units = unit_files(variant, user=place.user, python=interpreter, search_path=search_path, version=_version(place))
+    podman = place.live and shutil.which("docker") is None and shutil.which("podman") is not None
+    units = unit_files(variant, user=place.user, python=interpreter, search_path=search_path, version=_version(place), podman=podman)
     ours = {place.units / name: text for name, text in units.items()}
     if not place.user:
         ours[place.root / "etc/sysusers.d/earshot.conf"] = text_of(UNITS / "sysusers.conf")
@@ -274,7 +274,8 @@ def _end_data(place: Place, say: Say, *, purge: bool) -> None:
     if not place.live:
         return
     if not purge:
-        say(f"kept     {addresses.state_dir} (what was said; --purge removes it)")
+        if addresses.state_dir.is_dir():
+            say(f"kept     {addresses.state_dir} (what was said; --purge removes it)")
         return
     for folder in (addresses.state_dir, *([] if is_running(addresses) else [addresses.runtime_dir])):
         if folder.is_dir():

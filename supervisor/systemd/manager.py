@@ -63,21 +63,23 @@ def restart(addresses: Addresses, actor: str) -> int:
     known = [found.actor for found in status(addresses).actors]
     if actor not in known:
         raise EarshotError(f"there is no actor {actor!r} here; there are {', '.join(known)}")
-    _ask(addresses, "reset-failed", unit(actor), timeout_s=None)
-    _ask(addresses, "restart", unit(actor), timeout_s=None)
+    _order(addresses, "reset-failed", unit(actor), meant=f"systemctl restart {unit(actor)}")  # its start limit counts anew
+    _order(addresses, "restart", unit(actor))
     return next(found.pid or 0 for found in status(addresses).actors if found.actor == actor)
 
 
 def stop(addresses: Addresses) -> None:
     """Stop everything; return once it is stopped. Raises EarshotError."""
     # Of the target alone systemctl would not wait for the actors; the other unit is stopped after them.
-    _ask(addresses, "stop", TARGET, "earshot-prepare.service", timeout_s=None)
+    _order(addresses, "stop", TARGET, "earshot-prepare.service")
 
 
 def show_logs(addresses: Addresses, actor: str, *, follow: bool) -> NoReturn:
-    """Become `journalctl`: where systemd is the supervisor, the journal has the logs."""
+    """Become `journalctl`: where systemd is the supervisor, the journal has the logs. Raises EarshotError for who may not read it."""
     which = unit(actor) if actor else "earshot*"
-    command = ["journalctl", *(["--user"] if _scope(addresses) else []), f"--unit={which}", "--lines=100", *["--follow"] * follow]
+    command = ["journalctl", *_scope(addresses), f"--unit={which}", "--lines=100", *["--follow"] * follow]
+    if not _scope(addresses) and os.geteuid() != 0:
+        raise EarshotError(f"systemd keeps the logs in the journal, which root reads: `sudo {' '.join(command)}`")
     try:
         os.execvp(command[0], command)  # noqa: S606 - no shell
     except OSError:
@@ -93,6 +95,16 @@ def _scope(addresses: Addresses) -> list[str]:
     return [] if addresses.runtime_dir == SYSTEM_RUNTIME_DIR else ["--user"]
 
 
+def _order(addresses: Addresses, *arguments: str, meant: str = "") -> None:
+    """Have something done, however long it takes. Raises EarshotError, for the system's units with what root has to say."""
+    try:
+        _ask(addresses, *arguments, timeout_s=None)
+    except EarshotError as error:
+        if _scope(addresses) or os.geteuid() == 0:
+            raise
+        raise EarshotError(f"{error}; as root: `sudo {meant or ' '.join(['systemctl', *arguments])}`") from None
+
+
 def _ask(addresses: Addresses, *arguments: str, timeout_s: float | None = ASK_TIMEOUT_S) -> str:
     command = ["systemctl", *_scope(addresses), "--no-ask-password", *arguments]
     try:
@@ -103,8 +115,7 @@ def _ask(addresses: Addresses, *arguments: str, timeout_s: float | None = ASK_TI
         raise EarshotError(f"systemd does not answer within {ASK_TIMEOUT_S:.0f} s: {' '.join(command)}") from None
     if done.returncode != 0:
         said = (done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"])[0].rstrip(".")
-        for_root = "" if _scope(addresses) or os.geteuid() == 0 else f"; as root: `sudo systemctl {' '.join(arguments)}`"
-        raise EarshotError(f"systemd does not do it: {said}{for_root}")
+        raise EarshotError(f"systemd does not do it: {said}")
     return done.stdout
 
 

@@ -24,6 +24,9 @@ SPEECH = "/opt/test/src/assets/speech"
 SUPERVISOR = "/opt/earshot/bin/supervisor"
 COMMAND_TIMEOUT_S = 60
 PREPARE_PYTHON = f"""set -e
+if ls /opt/test/base/lib/libpython* >/dev/null 2>&1; then # it may look for its library in a home that a service does not see
+  echo /opt/test/base/lib >/etc/ld.so.conf.d/earshot-test.conf && ldconfig
+fi
 /opt/test/base/bin/python{sys.version_info.major}.{sys.version_info.minor} -m venv --without-pip /opt/earshot
 printf '/opt/test/lib\\n/opt/test/src\\n' >"$(echo /opt/earshot/lib/python3*/site-packages)/test.pth"
 printf '#!/opt/earshot/bin/python\\nfrom supervisor.cli import main\\nmain()\\n' >{SUPERVISOR}

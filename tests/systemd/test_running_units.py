@@ -158,6 +158,12 @@ def test_the_service_user_may_look_but_stopping_is_for_root(target: Machine) -> 
     assert len(refused.stderr.splitlines()) == 1
 
 
+def test_the_service_user_is_told_where_the_logs_are_and_root_sees_them(target: Machine) -> None:
+    assert "sudo journalctl --unit=earshot@vad.service" in target.supervisor("logs", "vad", check=False).stderr
+    shown = target.run("env", "EARSHOT_RUNTIME_DIR=/run/earshot", SUPERVISOR, "logs", "vad")
+    assert "Started earshot@vad.service" in shown.stdout
+
+
 def test_root_is_told_whose_the_assistant_is(target: Machine) -> None:
     told = target.run(SUPERVISOR, "status", check=False)
     assert "sudo -u earshot" in told.stderr

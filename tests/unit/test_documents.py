@@ -41,7 +41,9 @@ def test_every_command_that_the_readme_shows_is_there() -> None:
 
 
 @pytest.mark.parametrize(
-    "document", sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "assets").rglob("*.md")]), ids=str
+    "document",
+    sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "assets").rglob("*.md"), *(ROOT / "systemd").glob("*.md")]),
+    ids=str,
 )
 def test_no_link_in_a_document_is_dead(document: Path) -> None:
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text()):
