@@ -11,7 +11,7 @@ import select
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any, Protocol
 
@@ -58,7 +58,7 @@ class Runtime:
 
     def __init__(self, name: str, settings: Settings, addresses: Addresses, phases: Phases, notifier: Notifier) -> None:
         self.name = name
-        self.incarnation = os.environ.get("EARSHOT_INCARNATION") or os.environ.get("INVOCATION_ID", "")[:8] or os.urandom(4).hex()
+        self.incarnation = incarnation_of(os.environ)
         self.settings = settings
         self.addresses = addresses
         self.phases = phases
@@ -273,6 +273,14 @@ class Runtime:
 
     def _on_missed(self, message: Message, number: int) -> None:
         self.count("events-missed", number, stream=message.envelope.stream)
+
+
+def incarnation_of(environ: Mapping[str, str]) -> str:
+    """`LAUNCH.LIFE`: the launcher names it; under systemd the start of all and the invocation of the unit do."""
+    if given := environ.get("EARSHOT_INCARNATION"):
+        return given
+    life = environ.get("INVOCATION_ID", "")[:8] or os.urandom(4).hex()
+    return ".".join(filter(None, (environ.get("EARSHOT_LAUNCH"), life)))
 
 
 def run(name: str, arguments: list[str], phases: Phases, notifier: Notifier) -> int:

@@ -22,7 +22,10 @@ def lock_path(addresses: Addresses) -> Path:
 
 
 def units_mark(addresses: Addresses) -> Path:
-    """The file that is there while `earshot-prepare.service` is active: systemd is the supervisor here, and no process holds the lock."""
+    """The file that is there while `earshot-prepare.service` is active: systemd is the supervisor here, and no process holds the lock.
+
+    It names this start, as the launcher's incarnation would.
+    """
     return addresses.runtime_dir / "units"
 
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Final, NoReturn
 
 from bus.addresses import SYSTEM_RUNTIME_DIR, Addresses
@@ -34,12 +35,13 @@ def status(addresses: Addresses) -> ControlState:
     names = sorted(path.stem for path in actors_dir(addresses).glob("*.env"))
     shown = _ask(addresses, "show", f"--property={','.join(PROPERTIES)}", *map(unit, names)) if names else ""
     blocks = [dict(line.split("=", 1) for line in block.splitlines()) for block in shown.strip().split("\n\n") if block]
-    actors = [info(name, block, time.monotonic()) for name, block in zip(names, blocks, strict=True)]
+    launch, now_s = _launch(addresses), time.monotonic()
+    actors = [info(name, block, now_s, launch) for name, block in zip(names, blocks, strict=True)]
     return ControlState(pid=0, ready=all(actor.state == "ready" for actor in actors), actors=actors)
 
 
-def info(name: str, properties: Mapping[str, str], now_s: float) -> ActorInfo:
-    """What `systemctl show` tells of one actor. `now_s` is monotonic."""
+def info(name: str, properties: Mapping[str, str], now_s: float, launch: str) -> ActorInfo:
+    """What `systemctl show` tells of one actor. `now_s` is monotonic; `launch` is the first half of all incarnations."""
     pid = int(properties["MainPID"]) or None
     state = _state(properties["ActiveState"], properties["SubState"])
     started_s = int(properties["ExecMainStartTimestampMonotonic"]) / 1e6
@@ -47,7 +49,7 @@ def info(name: str, properties: Mapping[str, str], now_s: float) -> ActorInfo:
         actor=name,
         state=state,
         pid=pid,
-        incarnation=properties["InvocationID"][:8],
+        incarnation=f"{launch}.{properties['InvocationID'][:8]}" if properties["InvocationID"] else "",
         restarts=int(properties["NRestarts"]),
         up_s=round(now_s - started_s, 1) if pid else 0.0,
         phase="",
@@ -89,6 +91,12 @@ def show_logs(addresses: Addresses, actor: str, *, follow: bool) -> NoReturn:
 def unit(actor: str) -> str:
     """The unit of an actor."""
     return f"earshot@{actor}.service"
+
+
+def _launch(addresses: Addresses) -> str:
+    with suppress(OSError):  # it is being stopped
+        return units_mark(addresses).read_text()
+    return ""
 
 
 def _scope(addresses: Addresses) -> list[str]:

@@ -7,6 +7,7 @@ configuration decides at each start which actors there are, and the machine's co
 from __future__ import annotations
 
 import re
+import secrets
 import shutil
 from collections.abc import Iterator
 
@@ -39,9 +40,9 @@ def prepare(settings: Settings) -> list[str]:
     return list(_notes(children))
 
 
-def environment_file(child: Child) -> str:
-    """The lines of an actor's EnvironmentFile=: where it runs, and with how many threads."""
-    values = {"EARSHOT_CPUS": child.cpus, **child.env}
+def environment_file(child: Child, launch: str) -> str:
+    """The lines of an actor's EnvironmentFile=: which start it belongs to, where it runs, and with how many threads."""
+    values = {"EARSHOT_LAUNCH": launch, "EARSHOT_CPUS": child.cpus, **child.env}
     return "".join(f"{key}={value}\n" for key, value in values.items() if value)
 
 
@@ -58,13 +59,14 @@ def _check(settings: Settings) -> None:
 
 
 def _write(addresses: Addresses, settings: Settings, children: list[Child]) -> None:
+    launch = secrets.token_hex(2)
     folder = actors_dir(addresses)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)
     write_private(addresses.config, dump_resolved(settings))
     for child in children:
-        write_private(folder / f"{child.name}.env", environment_file(child).encode())
-    write_private(units_mark(addresses), b"")
+        write_private(folder / f"{child.name}.env", environment_file(child, launch).encode())
+    write_private(units_mark(addresses), launch.encode())
 
 
 def _notes(children: list[Child]) -> Iterator[str]:

@@ -14,7 +14,7 @@ from supervisor.topology import parse_cpu_list
 from tests.systemd.machine import CONFIG, SPEECH, SUPERVISOR, Machine, elapsed_s, turns_of
 from tests.waiting import wait_until
 
-ACTORS = ["broker", "dialogue", "dispatcher", "llm", "memory", "rehearsal-llm", "vad", "whisper-1"]
+ACTORS = ["broker", "dialogue", "dispatcher", "llm", "memory", "recorder", "rehearsal-llm", "vad", "whisper-1"]
 SAID = "What is two plus three?"
 SPOKEN_WORDS = ("two plus three", "is five")
 STOP_LIMIT_S = 12.0
@@ -65,6 +65,7 @@ def test_the_target_starts_every_actor_that_the_configuration_wants(target: Mach
 def test_each_actor_runs_on_the_cpus_that_were_planned_for_it(target: Machine) -> None:
     plan = json.loads(target.supervisor("topology", "--config", CONFIG_FILE, "--json").stdout)
     for name, actor in target.status().items():
+        assert actor["incarnation"].endswith(target.show(f"earshot@{name}.service", "InvocationID")[:8])
         planned = plan["whisper"][0]["cpus"] if name == "whisper-1" else plan["light"]
         assert list(parse_cpu_list(actor["cpus"])) == planned, name
     environ = target.run("cat", f"/proc/{target.show('earshot@whisper-1.service', 'MainPID')}/environ").stdout.split("\0")
@@ -175,6 +176,19 @@ def test_the_target_stops_within_its_deadline_and_leaves_no_process(target: Mach
     assert elapsed_s(begun_s) < STOP_LIMIT_S
     assert target.processes() == []
     assert "no assistant is running" in target.supervisor("status", check=False).stderr
+
+
+def test_an_actor_that_does_not_stop_leaves_its_stacks_and_is_killed_in_time(installed: Machine) -> None:
+    deaf = "[Service]\nExecStart=\nExecStart=/opt/earshot/bin/python -m tests.chaos.ignore_sigterm\n"
+    deaf += "Environment=EARSHOT_INCARNATION=1.1 EARSHOT_STATE_DIR=/tmp\n"
+    with changed(installed, "/run/systemd/system/earshot@vad.service.d/99-test.conf", deaf):
+        installed.systemctl("start", "earshot.target")
+        assert installed.status()["vad"]["state"] == "ready"
+        begun_s = time.monotonic()
+        installed.stop()
+        assert elapsed_s(begun_s) < STOP_LIMIT_S
+        assert installed.processes() == []
+        assert "ignore_sigterm.py" in installed.journal("earshot@vad.service")
 
 
 def test_a_wrong_configuration_is_told_with_its_line_and_nothing_is_started(installed: Machine) -> None:

@@ -22,7 +22,7 @@ from supervisor.systemd.reach import first_obstacle
 
 ROOT = Path(__file__).parents[2]
 EXPOSURE_LIMIT = 2.5
-NEEDING_NO_DEVICE = ["broker", "dispatcher", "dialogue", "memory", "llm", "rehearsal-llm", "vad", "whisper-1"]
+NEEDING_NO_DEVICE = ["broker", "dispatcher", "recorder", "dialogue", "memory", "llm", "rehearsal-llm", "vad", "whisper-1"]
 needs_systemd = pytest.mark.skipif(
     not shutil.which("systemd-analyze"), reason="not installed here: systemd-analyze (Debian: apt install systemd)"
 )

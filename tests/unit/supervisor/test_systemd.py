@@ -37,16 +37,18 @@ def addresses_in(folder: Path) -> Addresses:
 
 def test_the_workers_of_a_dgx_spark_get_its_big_cores_and_as_many_threads() -> None:
     topology = msgspec.json.decode((TOPOLOGIES / "dgx-spark-gb10.json").read_bytes(), type=Topology)
-    children = {child.name: environment_file(child) for child in plan(Settings(), plan_for(topology, Settings().whisper), foreground=False)}
-    assert children["whisper-1"] == "EARSHOT_CPUS=15-19\nOMP_NUM_THREADS=5\n"
-    assert children["whisper-2"] == "EARSHOT_CPUS=5-9\nOMP_NUM_THREADS=5\n"
-    assert children["mic"] == children["broker"] == "EARSHOT_CPUS=0-4,10-14\n"
+    children = {
+        child.name: environment_file(child, "ab12") for child in plan(Settings(), plan_for(topology, Settings().whisper), foreground=False)
+    }
+    assert children["whisper-1"] == "EARSHOT_LAUNCH=ab12\nEARSHOT_CPUS=15-19\nOMP_NUM_THREADS=5\n"
+    assert children["whisper-2"] == "EARSHOT_LAUNCH=ab12\nEARSHOT_CPUS=5-9\nOMP_NUM_THREADS=5\n"
+    assert children["mic"] == children["broker"] == "EARSHOT_LAUNCH=ab12\nEARSHOT_CPUS=0-4,10-14\n"
 
 
 def test_preparing_leaves_the_configuration_and_a_file_for_each_wanted_actor(tmp_path: Path) -> None:
     assert prepare(settings_in(tmp_path, "mic.source=none", "whisper.workers=2")) == []
     names = {path.stem for path in (tmp_path / "run" / "actors").iterdir()}
-    assert names == {"broker", "dispatcher", "memory", "dialogue", "llm", "vad", "whisper-1", "whisper-2"}
+    assert names == {"broker", "dispatcher", "recorder", "memory", "dialogue", "llm", "vad", "whisper-1", "whisper-2"}
     assert load_resolved(tmp_path / "run" / "config.json").whisper.workers == 2
     assert is_running(addresses_in(tmp_path))
 
@@ -85,9 +87,9 @@ def test_what_only_a_launcher_can_do_is_refused(tmp_path: Path, changed: list[st
 
 
 def test_a_running_unit_is_a_ready_actor() -> None:
-    found = info("llm", RUNNING, now_s=65.0)
+    found = info("llm", RUNNING, now_s=65.0, launch="ab12")
     assert (found.state, found.pid, found.restarts, found.up_s) == ("ready", 1, 2, 60.0)
-    assert found.incarnation == "0a1b2c3d"
+    assert found.incarnation == "ab12.0a1b2c3d"
     assert found.detail == "talking to mistral-7b"
 
 
@@ -103,7 +105,7 @@ def test_a_running_unit_is_a_ready_actor() -> None:
     ],
 )
 def test_a_state_of_systemd_is_told_in_the_launchers_words(active: str, sub: str, state: str) -> None:
-    assert info("llm", {**RUNNING, "ActiveState": active, "SubState": sub}, 0.0).state == state
+    assert info("llm", {**RUNNING, "ActiveState": active, "SubState": sub}, 0.0, "ab12").state == state
 
 
 def test_a_failed_unit_tells_how_it_ended_and_where_to_look() -> None:
@@ -116,7 +118,7 @@ def test_a_failed_unit_tells_how_it_ended_and_where_to_look() -> None:
         "ExecMainCode": "2",
         "ExecMainStatus": "6",
     }
-    found = info("vad", failed, 0.0)
+    found = info("vad", failed, 0.0, "ab12")
     assert found.last_exit == "signal SIGABRT"
     assert found.detail == "given up after 10 restarts; ended with signal SIGABRT; see `journalctl -u earshot@vad.service`"
 
@@ -131,4 +133,4 @@ def test_a_misconfigured_actor_is_told_in_its_own_words() -> None:
         "ExecMainCode": "1",
         "ExecMainStatus": "78",
     }
-    assert info("whisper-1", failed, 0.0).detail == "no model; see `journalctl -u earshot@whisper-1.service`"
+    assert info("whisper-1", failed, 0.0, "ab12").detail == "no model; see `journalctl -u earshot@whisper-1.service`"
