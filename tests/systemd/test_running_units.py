@@ -179,6 +179,7 @@ def test_the_target_stops_within_its_deadline_and_leaves_no_process(target: Mach
 
 
 def test_an_actor_that_does_not_stop_leaves_its_stacks_and_is_killed_in_time(installed: Machine) -> None:
+    installed.stop()
     deaf = "[Service]\nExecStart=\nExecStart=/opt/earshot/bin/python -m tests.chaos.ignore_sigterm\n"
     deaf += "Environment=EARSHOT_INCARNATION=1.1 EARSHOT_STATE_DIR=/tmp\n"
     with changed(installed, "/run/systemd/system/earshot@vad.service.d/99-test.conf", deaf):
@@ -206,6 +207,7 @@ def test_a_wrong_configuration_is_told_with_its_line_and_nothing_is_started(inst
 def test_the_launcher_as_a_service_takes_over_from_the_target_and_answers(installed: Machine) -> None:
     installed.systemctl("start", "earshot.target")
     installed.systemctl("start", "earshot.service")
+    assert "cycl" not in installed.journal()
     assert installed.show("earshot.target", "ActiveState") == "inactive"
     assert installed.show("earshot@broker.service", "ActiveState") == "inactive"
     assert sorted(installed.status()) == ACTORS
@@ -213,6 +215,12 @@ def test_the_launcher_as_a_service_takes_over_from_the_target_and_answers(instal
     installed.run("kill", "-9", str(installed.status()["whisper-1"]["pid"]))
     assert installed.hear()[0]["transcript"] == SAID
     assert installed.status()["whisper-1"]["restarts"] == 1
+    installed.systemctl("start", "earshot.target")
+    assert installed.show("earshot.service", "ActiveState") == "inactive"
+    assert installed.hear()[0]["transcript"] == SAID
+    installed.systemctl("start", "earshot.target")
+    installed.stop()
+    assert "cycl" not in installed.journal()
 
 
 def test_a_launcher_whose_beat_stops_comes_back_with_its_actors_and_the_turn(installed: Machine) -> None:
