@@ -187,8 +187,17 @@ class LlmSettings(_Table, frozen=True):
     api_key_env: str = "EARSHOT_LLM_API_KEY"
     """Environment variable with the API key; keys never stand in files. Unset or empty: no key is sent."""
     connect_timeout_s: Annotated[float, Meta(gt=0.0, le=60.0)] = 5.0
+    patience_s: Annotated[float, Meta(gt=0.0, le=600.0)] = 3.0
+    """Without a word for so long, before the answer or in it, the user is told of the wait."""
     first_token_timeout_s: Annotated[float, Meta(gt=0.0, le=600.0)] = 30.0
+    """A server that has taken a request and sends no token for so long is asked once more."""
+    answer_timeout_s: Annotated[float, Meta(gt=0.0, le=3600.0)] = 45.0
+    """After so long without success no further request is made for a turn, and none may still be without a token: the user gets
+    the apology. The time in which the server cannot be reached does not count: it is waited for."""
+    stall_timeout_s: Annotated[float, Meta(gt=0.0, le=600.0)] = 20.0
+    """Longest silence between two tokens; then the answer has broken off."""
     total_timeout_s: Annotated[float, Meta(gt=0.0, le=3600.0)] = 120.0
+    """Longest time that one reply may take."""
     temperature: Annotated[float, Meta(ge=0.0, le=2.0)] = 0.7
     system_role: Literal["auto", "system", "fold"] = "auto"
     """How the role reaches the model: as a system message, folded into the first user message, or as found out."""

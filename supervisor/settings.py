@@ -354,6 +354,8 @@ def _contradictions(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]
         yield ("dialogue.role",), f'names no role: "{dialogue.role}"{hint}'
     if llm.first_token_timeout_s > llm.total_timeout_s:
         yield ("llm.first_token_timeout_s", "llm.total_timeout_s"), "is longer than llm.total_timeout_s"
+    elif llm.first_token_timeout_s > llm.answer_timeout_s:
+        yield ("llm.first_token_timeout_s", "llm.answer_timeout_s"), "is longer than llm.answer_timeout_s"
     if settings.whisper.load_timeout_s > settings.launcher.ready_timeout_s:
         yield ("whisper.load_timeout_s", "launcher.ready_timeout_s"), "is longer than launcher.ready_timeout_s, which would end it first"
     if llm.url == REHEARSAL_URL and not settings.rehearsal_llm.enabled:

@@ -8,11 +8,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from actors.llm import errors
+from actors.llm.attempt import Attempt, Budget
 from actors.llm.prompt import build_messages
+from actors.llm.silence import Silence
 from bus.messages.base import Body
 from bus.messages.jobs import Answer, Answered, Job
-from bus.messages.reply import PromptMade, PromptMessage, ReplyDelta, ReplyFinished, ReplyStarted, ReplyWaiting
-from bus.timings import FIRST_TOKEN, LAST_TOKEN, LLM_START
+from bus.messages.reply import PromptMade, PromptMessage, ReplyDelta, ReplyFinished, ReplyWaiting
 
 if TYPE_CHECKING:
     from actors.actor import Runtime
@@ -27,8 +28,9 @@ RETRY_DELAY_MS = 500
 class Llm:
     """Answers one question at a time, in a thread; the main loop publishes what the thread tells it.
 
-    A server that is not there is waited for, however long it takes: it may be loading its model. All other failures go back
-    to the dispatcher, which tries again or has the user told.
+    A server that is not there is waited for, however long it takes: it may be loading its model. A reply that broke off is gone
+    on with where the server can do that. All other failures go back to the dispatcher, which tries again while there is time, or
+    has the user told.
     """
 
     def __init__(self, runtime: Runtime) -> None:
@@ -37,6 +39,10 @@ class Llm:
         self._engine: Engine | None = None
         self._reply: Reply | None = None
         self._is_waiting = False
+        self._budget = Budget(runtime.clock, runtime.settings.llm.answer_timeout_s)
+        self._lease: Lease | None = None
+        self._has_words = False
+        self._silence = Silence(runtime.settings.llm.patience_s, runtime.clock, runtime.after, self._tell_silence)
         runtime.work("llm", self._on_lease)
         self._in_thread(self._knock)
 
@@ -51,6 +57,9 @@ class Llm:
     def _on_lease(self, lease: Lease) -> None:
         work = lease.job.work
         if isinstance(work, Answer):
+            self._lease, self._has_words = lease, False
+            if self._budget.begin(lease.job.id):
+                self._silence.heard()  # a further attempt is part of the same wait
             self._in_thread(partial(self._answer, lease, work))
             self._tell_prompt(lease, work)
         else:
@@ -74,17 +83,37 @@ class Llm:
         threading.Thread(target=run, name="llm-work", daemon=True).start()
 
     def _publish(self, lease: Lease, body: Body) -> None:
+        if isinstance(body, ReplyDelta):
+            self._has_words = True
+            self._silence.heard()
         self._runtime.publish(body, turn=lease.job.turn, stream=lease.job.stream)
+
+    def _tell_silence(self) -> None:
+        if self._lease is not None:
+            patience_s = self._runtime.settings.llm.patience_s
+            reason = f"no word for {patience_s:g} s in the middle of its answer" if self._has_words else f"no answer after {patience_s:g} s"
+            self._publish(self._lease, ReplyWaiting(reason=reason))
+
+    def _wait_with(self, lease: Lease, reason: str) -> None:
+        """The server is not there while a question waits for it: the user is told once, and the job is kept."""
+        self._wait(reason)
+        if not self._silence.told:
+            self._silence.told = True
+            self._publish(lease, ReplyWaiting(reason=reason))
+        lease.extend(lease.deadline_ms)
 
     def _finish(self, lease: Lease, answered: Answered, marks: dict[str, int]) -> None:
         job = lease.job
+        self._silence.end()
         self._reached(answered.model)
         self._publish(lease, ReplyFinished(attempt=lease.attempt, text=answered.reply, finish_reason=answered.finish_reason))
         lease.done([Job(turn=job.turn, stream=job.stream, work=answered, revision=job.revision, marks={**job.marks, **marks})])
 
-    def _fail(self, lease: Lease, error: errors.LlmError) -> None:
+    def _fail(self, lease: Lease, error: errors.LlmError, retry: bool) -> None:
+        if not retry:
+            self._silence.end()
         self._trouble(str(error))
-        lease.failed(str(error), retry=error.retryable, delay_ms=RETRY_DELAY_MS)
+        lease.failed(str(error), retry=retry, delay_ms=RETRY_DELAY_MS)
 
     def _wait(self, reason: str) -> None:
         """The server is not there. Told once, until it is."""
@@ -131,21 +160,29 @@ class Llm:
 
     def _answer(self, lease: Lease, work: Answer) -> None:
         """See one job through to its end, waiting for the server as long as it is not there."""
-        attempt = _Attempt(self._runtime, lease, work, self._publish)
+        post = self._runtime.post
+        attempt = Attempt(work, lease.attempt, self._runtime.clock, lambda body: post(partial(self._publish, lease, body)))
+        engine: Engine | None = None
         while not self._stopping.is_set():
             try:
-                answered, marks = attempt.make(self._current_engine(), self._hold)
+                engine = self._current_engine()
+                answered, marks = attempt.make(engine, self._hold, self._budget.left_s())
             except errors.ServerUnavailable as error:
-                self._runtime.post(partial(self._wait, str(error)))
-                attempt.wait(str(error))
+                post(partial(self._wait_with, lease, str(error)))
                 self._stopping.wait(KNOCK_INTERVAL_S)
+                self._budget.restart()
             except errors.Cancelled:
                 return
             except errors.LlmError as error:
-                self._runtime.post(partial(self._fail, lease, error))
+                if engine is not None and attempt.may_continue(engine, error):
+                    post(partial(lease.extend, lease.deadline_ms))
+                    self._stopping.wait(RETRY_DELAY_MS / 1000)
+                    continue
+                again = (error.retryable or attempt.has_continued) and self._budget.left_s() > 0
+                post(partial(self._fail, lease, error, again))
                 return
             else:
-                self._runtime.post(partial(self._finish, lease, answered, marks))
+                post(partial(self._finish, lease, answered, marks))
                 return
 
     def _hold(self, reply: Reply) -> None:
@@ -153,56 +190,6 @@ class Llm:
         self._reply = reply
         if self._stopping.is_set():
             reply.cancel()
-
-
-class _Attempt:
-    """One lease of an `answer` job, in the working thread. Tells the main loop what is to be published."""
-
-    def __init__(self, runtime: Runtime, lease: Lease, work: Answer, publish: Callable[[Lease, Body], None]) -> None:
-        self._runtime = runtime
-        self._lease = lease
-        self._work = work
-        self._publish = publish
-        self._has_started = False
-        self._has_waited = False
-
-    def wait(self, reason: str) -> None:
-        """The server is not there: tell the user once, and keep the job."""
-        if not self._has_waited:
-            self._has_waited = True
-            self._tell(ReplyWaiting(reason=reason))
-        self._runtime.post(partial(self._lease.extend, self._lease.deadline_ms))
-
-    def make(self, engine: Engine, hold: Callable[[Reply], None]) -> tuple[Answered, dict[str, int]]:
-        """Ask, and publish the reply as it comes; return it with its marks. Raises LlmError."""
-        work, clock = self._work, self._runtime.clock
-        model = engine.model()
-        self._start(model)
-        rounds = [(past.user, past.assistant) for past in work.rounds]
-        reply = engine.reply(build_messages(work.system, rounds, work.transcript), work.max_tokens)
-        hold(reply)
-        marks = {LLM_START: clock.monotonic_ns()}
-        pieces: list[str] = []
-        for text in reply:
-            piece = text if pieces else text.lstrip()  # many models begin with a space
-            if piece:
-                marks.setdefault(FIRST_TOKEN, clock.monotonic_ns())
-                self._tell(ReplyDelta(attempt=self._lease.attempt, index=len(pieces), text=piece))
-                pieces.append(piece)
-        marks[LAST_TOKEN] = clock.monotonic_ns()
-        if not pieces or reply.finished is None:
-            raise errors.BrokenOff(f"{model} answered with nothing: ask again")
-        whole = "".join(pieces).rstrip()
-        reason = reply.finished.finish_reason
-        return Answered(transcript=work.transcript, role=work.role, reply=whole, finish_reason=reason, model=model), marks
-
-    def _start(self, model: str) -> None:
-        if not self._has_started:
-            self._has_started = True
-            self._tell(ReplyStarted(attempt=self._lease.attempt, model=model))
-
-    def _tell(self, body: Body) -> None:
-        self._runtime.post(partial(self._publish, self._lease, body))
 
 
 def _raise(error: Exception) -> None:

@@ -7,10 +7,11 @@ would let a server that sends a comment line every second keep us for ever.)
 
 import contextlib
 import json
+import math
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import requests
@@ -47,6 +48,7 @@ class ServedModel:
 
     name: str
     context_tokens: int | None  # None where the server does not tell
+    owner: str = ""  # which kind of server it is, where it tells
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +74,20 @@ class ChatClient:
         if not isinstance(entries, list):
             raise errors.NotAChatServer(f"{at.base_url}/models lists no models: set llm.url to an OpenAI-compatible server")
         named = [entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
-        return tuple(ServedModel(entry["id"], _whole_number(entry.get("max_model_len"))) for entry in named)
+        return tuple(ServedModel(entry["id"], _whole_number(entry.get("max_model_len")), str(entry.get("owned_by"))) for entry in named)
 
-    def reply(self, model: str, messages: list[Message], max_tokens: int) -> "ChatReply":
-        """Send the messages; return the reply, to be iterated for its text as it comes."""
+    def reply(self, model: str, messages: list[Message], max_tokens: int, first_token_s: float | None = None) -> "ChatReply":
+        """Send the messages; return the reply, to be iterated for its text as it comes.
+
+        A last message of the assistant is the beginning of the reply, and what follows on it is returned. vLLM can do that.
+        `first_token_s` is a shorter time than usual to wait for the first token.
+        """
         at = self.endpoint(model)
+        timeouts = replace(self.timeouts, first_token_s=min(self.timeouts.first_token_s, first_token_s or math.inf))
+        begun = messages[-1]["role"] == "assistant"
         body = {
             **self.options,
+            **({"continue_final_message": True, "add_generation_prompt": False} if begun else {}),
             "model": model,
             "messages": messages,
             "max_tokens": max_tokens,
@@ -87,10 +96,10 @@ class ChatClient:
         }
         said = [message["content"] for message in messages]
         return ChatReply(
-            lambda: self._send(f"{at.base_url}/chat/completions", body, max(self.timeouts.first_token_s, self.timeouts.stall_s)),
+            lambda: self._send(f"{at.base_url}/chat/completions", body, max(timeouts.first_token_s, timeouts.stall_s)),
             at,
             said,
-            self.timeouts,
+            timeouts,
             self.clock,
         )
 

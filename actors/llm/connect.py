@@ -22,7 +22,7 @@ def client_for(settings: Settings, addresses: Addresses, environ: Mapping[str, s
         base_url=server_url(llm, addresses),
         api_key=environ.get(llm.api_key_env, ""),
         api_key_env=llm.api_key_env,
-        timeouts=Timeouts(llm.connect_timeout_s, llm.first_token_timeout_s, llm.first_token_timeout_s, llm.total_timeout_s),
+        timeouts=Timeouts(llm.connect_timeout_s, llm.first_token_timeout_s, llm.stall_timeout_s, llm.total_timeout_s),
         options={"temperature": llm.temperature},
     )
 

@@ -10,6 +10,9 @@ from actors.llm.prompt import Message, fold_system
 from actors.llm.stream import Finished
 
 SystemRole = Literal["auto", "system", "fold"]
+CONTINUES = "vllm"
+"""The kind of server that goes on with a reply that it is given the beginning of. Others take that for one more message, or
+ignore it, and say so in no way."""
 
 
 class Engine:
@@ -22,6 +25,8 @@ class Engine:
         self._wanted = model
         self._found: str | None = None
         self._folds: set[str] = set()
+        self.continues = False
+        """Whether the server, as far as it was asked for its models, can go on with a reply that broke off."""
 
     def model(self) -> str:
         """The model to use: the one in the settings, or with `""` the only one served. Raises LlmError."""
@@ -33,16 +38,20 @@ class Engine:
 
     def check(self) -> str:
         """Ask the server whether it is there and has our model; return the model. Raises LlmError."""
-        served = tuple(model.name for model in self.client.models())
+        served = self._served()
         self._found = None
         model = self._wanted or self._only_of(served)
         if model not in served:
             raise errors.ModelNotFound(answers.model_not_found_text(self.client.endpoint(model), served), served)
         return model
 
-    def reply(self, messages: list[Message], max_tokens: int) -> "Reply":
-        """The reply to `messages`, not yet sent: iterate it."""
-        return Reply(self, messages, max_tokens)
+    def reply(self, messages: list[Message], max_tokens: int, *, begun: str = "", first_token_s: float | None = None) -> "Reply":
+        """The reply to `messages`, not yet sent: iterate it.
+
+        `begun`: what came of it before it broke off; what is missing is asked for, of a server that `continues`. `first_token_s`: a
+        shorter time than usual to wait for the first token.
+        """
+        return Reply(self, messages, max_tokens, begun, first_token_s)
 
     def needs_folding(self, model: str) -> bool:
         """Whether to fold: this model's template refused the messages as they were and took them folded, or a setting."""
@@ -57,7 +66,12 @@ class Engine:
         self._folds.add(model)
 
     def _only_model(self) -> str:
-        return self._only_of(tuple(model.name for model in self.client.models()))
+        return self._only_of(self._served())
+
+    def _served(self) -> tuple[str, ...]:
+        models = self.client.models()
+        self.continues = any(model.owner == CONTINUES for model in models)
+        return tuple(model.name for model in models)
 
     def _only_of(self, served: tuple[str, ...]) -> str:
         if len(served) == 1:
@@ -71,10 +85,12 @@ class Engine:
 class Reply:
     """Iterate it once for the text as it comes. After the end `finished` tells how; `cancel` works from any thread."""
 
-    def __init__(self, engine: Engine, messages: list[Message], max_tokens: int) -> None:
+    def __init__(self, engine: Engine, messages: list[Message], max_tokens: int, begun: str, first_token_s: float | None) -> None:
         self._engine = engine
         self._messages = messages
         self._max_tokens = max_tokens
+        self._begun = begun
+        self._first_token_s = first_token_s
         self._lock = threading.Lock()
         self._current: ChatReply | None = None
         self._cancelled = False
@@ -106,6 +122,8 @@ class Reply:
         with self._lock:
             if self._cancelled:
                 raise errors.Cancelled("the reply was cancelled")
-            self._current = reply = self._engine.client.reply(self.model, messages, self._max_tokens)
+            if self._begun:
+                messages = [*messages, Message(role="assistant", content=self._begun)]
+            self._current = reply = self._engine.client.reply(self.model, messages, self._max_tokens, self._first_token_s)
         yield from reply
         self.finished = reply.finished

@@ -145,7 +145,8 @@ class _Handler(BaseHTTPRequestHandler):
         """Models, health, and the state of the rehearsal."""
         server = self.server
         if self.path == "/v1/models":
-            card = {"id": server.model, "object": "model", "created": server.created_s, "owned_by": "earshot", "root": server.model}
+            owner = "vllm" if server.manners.continues else "earshot"
+            card = {"id": server.model, "object": "model", "created": server.created_s, "owned_by": owner, "root": server.model}
             self._send_json(200, {"object": "list", "data": [{**card, "parent": None, "max_model_len": wire.CONTEXT_TOKENS}]})
         elif self.path == "/health":
             self._send(200, "text/plain", b"")
@@ -189,7 +190,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         wire.check_request(request, self.server.model, manners.template)
         messages = [{"role": message.role, "content": message.content} for message in request.messages]
-        tokens = wire.split_tokens(self.server.answer(messages))
+        begun = messages.pop()["content"] if manners.continues and request.continue_final_message else ""
+        tokens = wire.split_tokens(self.server.answer(messages).removeprefix(begun))
         is_cut = request.max_tokens is not None and len(tokens) > request.max_tokens
         tokens = tokens[: request.max_tokens]
         try:

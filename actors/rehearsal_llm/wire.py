@@ -38,6 +38,8 @@ class Manners(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     times: int = 0
     """The fault happens this many times and then no more; 0: every time."""
     template: Template = "any"
+    continues: bool = False
+    """Goes on with a reply that it is given the beginning of, as vLLM does, and calls itself vLLM."""
 
 
 class ChatRequest(msgspec.Struct, frozen=True):
@@ -48,6 +50,7 @@ class ChatRequest(msgspec.Struct, frozen=True):
     max_tokens: int | None = None
     stream: bool = False
     stream_options: StreamOptions | None = None
+    continue_final_message: bool = False
     rehearsal: dict[str, Any] = {}
 
 

@@ -58,7 +58,7 @@ class ReplyFinished(Body, frozen=True, kw_only=True):
 
 
 class ReplyWaiting(Body, frozen=True, kw_only=True):
-    """No answer yet, and why: told once per episode."""
+    """No answer yet, or nothing more of one that had begun, and why: told once for each wait."""
 
     topic: ClassVar[str] = "reply.waiting"
     reason: str

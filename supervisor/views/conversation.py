@@ -129,6 +129,8 @@ class Conversation:
                 yield from self._close_line(" ...")
                 turn.written = 0
             turn.begin_attempt(body.attempt)
+        if not isinstance(body, ReplyStarted):
+            turn.waiting = ""
         if isinstance(body, ReplyDelta) and body.index == turn.pieces and not turn.complete:
             turn.text += body.text
             turn.pieces += 1
@@ -179,12 +181,13 @@ class Conversation:
         if turn.transcript and not turn.transcript_written and not turn.written:
             yield from self._line(f"User: {_clean(turn.transcript)}", "user")
             turn.transcript_written = True
-        if turn.waiting and not turn.written:
+        if turn.waiting:
+            yield from self._close_line(" ...")
             yield from self._line(f"Waiting for the language model: {_clean(turn.waiting)}", "warning")
             turn.waiting = ""
         if turn.written < len(turn.text) and (turn.heard or turn.is_over):
-            if not turn.written:
-                yield self._paint("AI  : ", "ai")
+            if not self._line_open:
+                yield self._paint("AI  : ", "ai") + ("..." if turn.written else "")
                 self._line_open = True
             yield _clean(turn.text[turn.written :])
             turn.written = len(turn.text)

@@ -24,10 +24,14 @@ from bus.messages.reply import ReplyDelta, ReplyFinished, ReplyStarted, ReplyWai
 from bus.messages.turn import Round
 from bus.settings import InstanceSettings, LlmSettings, RehearsalLlmSettings, Settings, dump_resolved
 from bus.timings import FIRST_TOKEN, LAST_TOKEN, LLM_START
+from tests.fakes.llm_server import Script, ScriptedServer, Step
 
 ROOT = Path(__file__).parents[3]
 DEADLINE_S = 30.0
 POLL_MS = 50
+STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
+TOKEN = b'data: {"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":null}]}\n\n'
+FINISH = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
 
 
 class Bench:
@@ -186,6 +190,100 @@ def test_a_reply_that_breaks_off_is_asked_for_again(make_bench: Callable[[LlmSet
     assert work.reply == "Two plus two is four."
     bench.until(lambda: bool(bench.bodies(ReplyFinished)))
     assert [body.attempt for body in bench.bodies(ReplyStarted) if isinstance(body, ReplyStarted)] == [1, 2]
+
+
+def test_a_reply_that_breaks_off_goes_on_where_the_server_can_do_that(
+    make_bench: Callable[[LlmSettings], Bench], server: RehearsalServer
+) -> None:
+    server.behave({"fault": "break-off", "times": 2, "continues": True})
+    bench = make_bench(llm_at(server.base_url))
+    bench.start("llm")
+    bench.ask("What is two plus two?")
+    work = bench.answered().work
+    assert isinstance(work, Answered)
+    assert work.reply == "Two plus two is four."
+    bench.until(lambda: bool(bench.bodies(ReplyFinished)))
+    assert [body.attempt for body in bench.bodies(ReplyStarted) if isinstance(body, ReplyStarted)] == [1]
+    deltas = [body for body in bench.bodies(ReplyDelta) if isinstance(body, ReplyDelta)]
+    assert "".join(delta.text for delta in deltas) == "Two plus two is four."
+    assert [(delta.attempt, delta.index) for delta in deltas] == [(1, index) for index in range(len(deltas))]
+
+
+def test_a_server_that_refuses_to_go_on_is_asked_anew(make_bench: Callable[[LlmSettings], Bench]) -> None:
+    models = b'{"data":[{"id":"tiny","owned_by":"vllm"}]}'
+    listing = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(models), models)
+    refusal = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n"
+    with ScriptedServer([listing], [STREAM, TOKEN], [refusal], [STREAM, TOKEN, FINISH]).running() as scripted:
+        bench = make_bench(llm_at(scripted.base_url, "tiny"))
+        bench.start("llm")
+        bench.until(lambda: "talking to tiny" in bench.statuses)
+        bench.ask("Hello")
+        work = bench.answered().work
+        bench.until(lambda: bool(bench.bodies(ReplyFinished)))
+    assert isinstance(work, Answered)
+    assert work.reply == "Hi"
+    assert [body.attempt for body in bench.bodies(ReplyStarted) if isinstance(body, ReplyStarted)] == [1, 2]
+    begun = [b"continue_final_message" in request for request in scripted.seen.requests]
+    assert begun == [False, False, True, False]
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        [STREAM, TOKEN, b"data: {]\n\n"],
+        [STREAM, TOKEN, Step.RESET],
+        [STREAM, TOKEN],
+        [STREAM, TOKEN, *[b": " + b"x" * 65536] * 20],
+        [STREAM, *[TOKEN * 800] * 20],
+    ],
+    ids=["malformed", "reset", "cut short", "endless comments", "endless words"],
+)
+def test_a_stream_that_goes_wrong_each_time_ends_in_one_parked_job(make_bench: Callable[[LlmSettings], Bench], script: Script) -> None:
+    with ScriptedServer(script).running() as scripted:
+        bench = make_bench(llm_at(scripted.base_url, "tiny"))
+        bench.start("llm")
+        bench.ask("Hello")
+        work = bench.answered().work
+        bench.until(lambda: len(bench.bodies(ReplyStarted)) == 3)
+    assert isinstance(work, Parked)
+    assert "broken off" in work.reason
+    assert len(bench.leases) == 1
+    assert not bench.bodies(ReplyFinished)
+
+
+def test_a_silent_server_is_told_once_and_given_up_when_the_time_for_the_answer_is_over(
+    make_bench: Callable[[LlmSettings], Bench], server: RehearsalServer
+) -> None:
+    server.behave({"fault": "hang"})
+    bench = make_bench(LlmSettings(url=server.base_url, model="", patience_s=0.2, first_token_timeout_s=1.0, answer_timeout_s=2.5))
+    bench.start("llm")
+    begin_s = time.monotonic()
+    bench.ask("What is two plus two?")
+    work = bench.answered().work
+    assert isinstance(work, Parked)
+    assert "sent no token within" in work.reason
+    assert time.monotonic() - begin_s > 2.5
+    assert len(bench.bodies(ReplyStarted)) == 2  # of three attempts that the job would have
+    assert bench.bodies(ReplyWaiting) == [ReplyWaiting(reason="no answer after 0.2 s")]
+
+
+def test_a_server_that_falls_silent_in_mid_reply_is_told_and_asked_again(
+    make_bench: Callable[[LlmSettings], Bench], server: RehearsalServer
+) -> None:
+    server.behave({"fault": "hang-in-reply", "times": 1})
+    bench = make_bench(LlmSettings(url=server.base_url, model="", patience_s=0.3, stall_timeout_s=1.0))
+    bench.start("llm")
+    bench.ask("What is two plus two?")
+    work = bench.answered().work
+    assert isinstance(work, Answered)
+    assert work.reply == "Two plus two is four."
+    bench.until(lambda: bool(bench.bodies(ReplyFinished)))
+    told = ReplyWaiting(reason="no word for 0.3 s in the middle of its answer")
+    assert [body for body in bench.bodies(ReplyWaiting) if body == told] == [told]
+    order = [
+        type(message.body) for message in bench.events if message.body == told or isinstance(message.body, (ReplyStarted, ReplyFinished))
+    ]
+    assert order == [ReplyStarted, ReplyWaiting, ReplyStarted, ReplyFinished]
 
 
 def test_a_server_that_goes_on_failing_ends_in_a_parked_job(make_bench: Callable[[LlmSettings], Bench], server: RehearsalServer) -> None:

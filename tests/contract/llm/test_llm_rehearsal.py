@@ -215,6 +215,13 @@ def test_a_reply_can_come_in_one_piece(server: RehearsalServer) -> None:
     assert (status, choice["message"]["content"], choice["finish_reason"]) == (200, "You are welcome.", "stop")
 
 
+def test_a_reply_can_be_gone_on_with_as_vllm_does(server: RehearsalServer) -> None:
+    server.behave({"continues": True})
+    begun = [{"role": "user", "content": "Thanks"}, {"role": "assistant", "content": "You are"}]
+    _, _, data = post(server, "/v1/chat/completions", chat(messages=begun, continue_final_message=True, add_generation_prompt=False))
+    assert json.loads(data)["choices"][0]["message"]["content"] == " welcome."
+
+
 def test_a_request_can_ask_for_its_own_fault(server: RehearsalServer) -> None:
     assert post(server, "/v1/chat/completions", chat(rehearsal={"fault": "error-500"}))[0] == 500
     assert post(server, "/v1/chat/completions", chat())[0] == 200

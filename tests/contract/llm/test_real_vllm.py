@@ -158,6 +158,18 @@ def test_a_reply_is_cut_at_its_token_limit(scripted: str) -> None:
     assert (reply.finished.finish_reason, reply.finished.completion_tokens) == ("length", 3)
 
 
+@pytest.mark.parametrize("begun", ["Hello from the kitchen", "Hello from the kitchen lamp,", "Hello"])
+def test_a_reply_that_broke_off_goes_on_where_it_was(scripted: str, begun: str) -> None:
+    engine = engine_of(scripted)
+    engine.check()
+    assert engine.continues
+    for messages in (build_messages("You are kind.", [], "Hello"), build_messages("", [("Hello there", REPLY)], "And now?")):
+        reply = engine.reply(messages, 64, begun=begun)
+        assert begun + "".join(reply) == REPLY
+        assert reply.finished is not None
+        assert reply.finished.finish_reason == "stop"
+
+
 def test_the_server_counts_the_tokens_of_the_folded_messages(scripted: str) -> None:
     messages = build_messages("You are kind.", [], "Hello there")
     counter = TokenCounter(ChatClient(scripted))

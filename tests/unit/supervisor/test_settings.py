@@ -228,6 +228,7 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
         ("mic.source=file mic.file=/nowhere", "mic.file", 'there is no file "/nowhere"'),
         ("launcher.until=source-ends", "launcher.until", 'is "source-ends", but a source "device" never ends; use "stopped"'),
         ("llm.first_token_timeout_s=200", "llm.first_token_timeout_s", "is longer than llm.total_timeout_s"),
+        ("llm.first_token_timeout_s=50", "llm.first_token_timeout_s", "is longer than llm.answer_timeout_s"),
         ("whisper.load_timeout_s=400", "whisper.load_timeout_s", "is longer than launcher.ready_timeout_s, which would end it first"),
         ("llm.url=rehearsal", "llm.url", 'is "rehearsal": set rehearsal_llm.enabled = true too'),
         ("whisper.model=/nowhere", "whisper.model", 'there is no directory "/nowhere"'),

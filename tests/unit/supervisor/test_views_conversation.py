@@ -179,6 +179,24 @@ def test_a_wait_for_the_model_and_a_failed_turn_are_told() -> None:
     ]
 
 
+def test_a_silence_in_the_middle_of_an_answer_is_told_and_the_answer_goes_on_below() -> None:
+    waiting = event(ReplyWaiting(reason="no word for 3 s in the middle of its answer"))
+    started, first, second, finished = reply("one", " two")
+    assert shown(heard("A"), started, first, waiting, second, finished) == [
+        "User: A",
+        "AI  : one ...",
+        "Waiting for the language model: no word for 3 s in the middle of its answer",
+        "AI  : ... two",
+    ]
+
+
+def test_a_wait_that_was_over_before_its_turn_came_is_not_told() -> None:
+    waiting = event(ReplyWaiting(reason="no answer after 3 s"), "t2")
+    said = shown(heard("A"), *reply("one"), heard("B", "t2"), waiting, *reply("two", turn="t2"), over("A", "one"))
+    assert not any("Waiting" in line for line in said)
+    assert "AI  : two" in said
+
+
 def test_a_turn_that_could_not_be_remembered_is_over_all_the_same() -> None:
     def moved(state: str, stage: str) -> Message:
         return event(JobMoved(job_id=f"t1/{stage}/0", state=state, reason="the disk is full"))
