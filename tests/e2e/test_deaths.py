@@ -24,6 +24,7 @@ MOMENTS = [
     ("dialogue", "transcript.final"),
     ("memory", "transcript.final"),
     ("memory", "reply.finished"),
+    ("memory", "turn.finished"),
     ("llm", "reply.started"),
     ("llm", "reply.delta"),
     ("rehearsal-llm", "reply.delta"),

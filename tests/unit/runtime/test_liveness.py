@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +16,20 @@ import pytest
 
 from actors.liveness import Beat, Deadlines, Phases
 from bus.notify import Notifier
+
+STEADY = """
+import os, time
+from actors.liveness import Beat, Phases
+from bus.notify import Notifier
+phases = Phases()
+phases.enter("idle", 1.0)
+Beat(phases, Notifier(), os.environ).start()
+while True:
+    phases.enter("idle", 1.0)
+    time.sleep(0.3)
+    print("round", flush=True)
+"""
+"""A main loop that needs a third of the time it has, and tells of each round."""
 
 
 class Parent:
@@ -83,6 +101,26 @@ def test_the_beat_tells_the_parent_the_phase(parent: Parent) -> None:
     assert parent.hear() == "WATCHDOG=1\nX_EARSHOT_PHASE=idle"
     beat.end()
     beat.join()
+
+
+def test_a_process_that_was_stopped_and_goes_on_is_not_called_hung_however_patient_its_parent(tmp_path: Path) -> None:
+    parent = Parent(tmp_path / "notify")
+    environ = {**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "60000000"}
+    process = subprocess.Popen([sys.executable, "-c", STEADY], env=environ, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert parent.hear() == "WATCHDOG=1\nX_EARSHOT_PHASE=idle"
+    for _ in range(3):
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(1.2)  # the length of the stop is what is tested
+        process.send_signal(signal.SIGCONT)
+        for _ in range(4):
+            process.stdout.readline()
+    process.kill()
+    process.communicate()
+    parent.socket.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        pytest.fail(parent.hear())
+    parent.socket.close()
 
 
 def test_when_a_phase_overstays_the_parent_is_told_at_once_and_the_stacks_are_written(
