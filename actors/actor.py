@@ -110,7 +110,8 @@ class Runtime:
     def jobs(self) -> JobClient:
         """The connection to the dispatcher, made when first used."""
         if self._jobs is None:
-            client = JobClient(self.context, self.addresses.jobs, Stamp(self.name, self.incarnation), self.malformed, self.unsent)
+            stamp = Stamp(self.name, self.incarnation)
+            client = JobClient(self.context, self.addresses.jobs, stamp, self.malformed, on_unsent=self.unsent, on_refused=self._on_refused)
             self.watch(client.socket, client.receive)
             self.watch(client.monitor, client.notice_connection)
             self.every(1.0, client.resend)
@@ -270,6 +271,9 @@ class Runtime:
             # Not a warning: every actor would import structlog at the same moment, and the broker would be back later for it.
             self.log.debug("event broker lost, subscribing again")
             self._begin_probe()
+
+    def _on_refused(self, job: Job, reason: str) -> None:
+        self.log.warning("a job was refused and is submitted again until it is taken", turn=job.turn, stage=job.stage, reason=reason)
 
     def _on_missed(self, message: Message, number: int) -> None:
         self.count("events-missed", number, stream=message.envelope.stream)

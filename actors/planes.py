@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 from actors.storage import opened
 from bus.codec import Stamp
-from bus.messages.actor import ActorExited, BrokerBeat
+from bus.losses import Cause
+from bus.messages.actor import ActorExited, ActorState, BrokerBeat
 from bus.messages.base import Message
 from bus.messages.jobs import Job, JobMoved
+from bus.messages.turn import TurnsLeft
 
 if TYPE_CHECKING:
     from actors.actor import Runtime
@@ -49,6 +51,7 @@ class DispatcherActor:
 
     def __init__(self, runtime: Runtime) -> None:
         from bus.dispatcher import Dispatcher
+        from bus.resume import Limit
         from bus.spool import open_spool
 
         self._runtime = runtime
@@ -62,9 +65,13 @@ class DispatcherActor:
             runtime.clock,
             max_attempts=settings.jobs.max_attempts,
             deadlines_s={"transcribe": 30.0, "answer": settings.llm.total_timeout_s + ANSWER_MARGIN_S},
+            hedge_after_s=settings.jobs.hedge_after_s,
+            limit=Limit(runtime.incarnation.rpartition(".")[0] or runtime.incarnation, settings.jobs.resume_max_age_s),
             on_moved=self._on_moved,
             on_trouble=self._on_trouble,
             on_bad=runtime.malformed,
+            on_count=self._on_count,
+            on_left=self._on_left,
         )
         self._timer: Timer | None = None
         if mended:
@@ -95,6 +102,21 @@ class DispatcherActor:
             self._dispatcher.worker_exited(message.body.actor, message.body.incarnation)
             self._plan_tick()
 
+    def _on_count(self, cause: Cause, job: Job | None) -> None:
+        self._runtime.count(cause, turn=job.turn if job else "", stream=job.stream if job else "")
+
+    def _on_left(self, number: int, since_wall_ns: int) -> None:
+        """Turns were too old to be answered. Told when everything runs: before that nobody is there to show it."""
+        left = TurnsLeft(number=number, since_wall_ns=since_wall_ns)
+        self._runtime.log.warning("turns of an earlier run were too old to be answered", number=number)
+
+        def tell(message: Message) -> None:
+            body = message.body
+            if isinstance(body, ActorState) and (body.actor, body.state) == ("launcher", "ready"):
+                self._runtime.publish(left)
+
+        self._runtime.subscribe(ActorState.topic, tell)
+
     def _on_moved(self, job: Job, moved: JobMoved) -> None:
         self._runtime.publish(moved, turn=job.turn, stream=job.stream)
 
@@ -103,4 +125,4 @@ class DispatcherActor:
             self._runtime.trouble(line)
             self._runtime.log.error(line)
         else:
-            self._runtime.status("the spool can be written again")
+            self._runtime.status("jobs are taken and written down again")

@@ -7,25 +7,28 @@ board, then the answer. A fault of the disk leaves the board as it was; the send
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
+import msgspec
 import zmq
 
 from bus.clock import Clock
 from bus.codec import Stamp, decode
-from bus.errors import EarshotError, WireError
+from bus.errors import WireError
 from bus.events import configure
-from bus.leases import Board, Entry, Worker
-from bus.limits import JOB_HIGH_WATER_MARK
+from bus.leases import Board, Entry, Hold, Worker, bounded_ms
+from bus.limits import JOB_HIGH_WATER_MARK, MAX_UTTERANCE_S
+from bus.losses import Cause
 from bus.messages.base import Body, Message
 from bus.messages.jobs import (
     Job,
     JobAccepted,
+    JobCancel,
     JobDone,
     JobExtend,
     JobFailed,
-    JobInfo,
     JobLease,
     JobMoved,
     JobRefused,
@@ -34,19 +37,31 @@ from bus.messages.jobs import (
     JobsState,
     JobSubmit,
     Parked,
+    ParkedDrop,
+    ParkedRetry,
+    ParkedSettled,
+    Remember,
     Transcribe,
     WorkerBye,
     WorkerHello,
 )
-from bus.spool import Spool
+from bus.moments import Moment, this_moment
+from bus.resume import Limit, left_behind
+from bus.spool import Spool, Stored
 from bus.sqlite import fault_of
+from bus.timings import RETRIED
+from bus.trouble import Trouble
 
 RECLAIM_S = 1.0
 """After a restart a job that was leased waits this long for its worker to say that it still has it, or to bring the result. A
 transcription waits for the whole of its lease: its worker hears nothing until it is through."""
 MAX_OPEN_JOBS = 2_000
+MAX_PARKED = 100
+"""Given-up jobs that are kept; then the oldest makes room for the next."""
 RETRY_DELAY_S = 0.2
 TROUBLE_RETRY_S = 0.5
+SWEEP_AFTER_S = 0.2
+"""The sound of a finished job is overwritten this much later, and not while the next stage of its turn waits."""
 TIDY_AFTER_S = 2.0
 """Once nothing has been open for so long, what the finished jobs said is wiped from the spool's log."""
 
@@ -64,24 +79,40 @@ class Dispatcher:
         *,
         max_attempts: int,
         deadlines_s: Mapping[str, float],
+        hedge_after_s: float,
+        limit: Limit,
         on_moved: Callable[[Job, JobMoved], None],
         on_trouble: Callable[[str], None],
         on_bad: Callable[[WireError], None],
+        on_count: Callable[[Cause, Job | None], None],
+        on_left: Callable[[int, int], None],
+        moment: Callable[[], Moment] = this_moment,
     ) -> None:
-        """`deadlines_s` gives the length of a lease by stage. `on_trouble` gets a line for the user when the spool cannot be
-        written, and an empty one when it can again; `on_bad` is told of each message that does not follow the protocol."""
+        """`deadlines_s` gives the length of a lease by stage. `hedge_after_s`: how long a transcription may take beyond the length of
+        its sound until a second worker may have it too; 0: for ever. `limit` says which open turns are too old to be taken up.
+
+        `on_trouble` gets a line for the user when jobs cannot be taken, and an empty one when they can again; `on_bad` is told of each
+        message that does not follow the protocol, `on_count` of each thing to be counted and its job, `on_left` how many turns were
+        too old and when the oldest of them was spoken (wall time, ns).
+        """
         self._spool = spool
         self._stamp = stamp
         self._clock = clock
         self._deadlines_s = deadlines_s
+        self._hedge_after_s = hedge_after_s
+        self._run = limit.run
         self._on_moved = on_moved
-        self._on_trouble = on_trouble
+        self._trouble = Trouble(spool.path, on_trouble)
         self._on_bad = on_bad
+        self._on_count = on_count
+        self._on_left = on_left
+        self._moment = moment
         self._unsaid: list[Callable[[], None]] = []
-        self._in_trouble = False
+        self._sweep_at_ns: int | None = None
         self._tidy_at_ns: int | None = None
         self._board = Board(max_attempts)
-        self._load()
+        self._left: list[Stored] = []
+        self._load(limit)
         self.socket = context.socket(zmq.ROUTER)
         configure(self.socket, JOB_HIGH_WATER_MARK)
         self.socket.setsockopt(zmq.ROUTER_HANDOVER, 1)  # a worker that reconnects takes its own name back
@@ -101,11 +132,19 @@ class Dispatcher:
         self._give_out()
 
     def tick(self) -> None:
-        """End the leases that have run out; give out what had to wait."""
-        with self._trouble_is_told():
-            for entry in self._board.expired(self._clock.monotonic_ns()):
-                self._take_back(entry, f"no result by its deadline from {entry.worker}")
-            if self._tidy_at_ns is not None and self._tidy_at_ns <= self._clock.monotonic_ns():
+        """End the leases that have run out; give out what had to wait, and what is late; wipe what is over."""
+        now_ns = self._clock.monotonic_ns()
+        with self._trouble.caught():
+            for entry, key in self._board.expired(now_ns):
+                lease = entry.lease(entry.holds[key].attempt)
+                self._end_hold(entry, key, f"no result by its deadline from {key}", owes=True)
+                self._send(key.encode(), JobCancel(lease=lease))
+            if self._left:
+                self._leave_behind()
+            if self._sweep_at_ns is not None and self._sweep_at_ns <= now_ns:
+                self._sweep_at_ns = None
+                self._spool.sweep()
+            if self._tidy_at_ns is not None and self._tidy_at_ns <= now_ns:
                 self._tidy_at_ns = None
                 self._spool.tidy()
         self._give_out()
@@ -113,9 +152,9 @@ class Dispatcher:
     def wait_s(self) -> float | None:
         """Seconds until `tick` has something to do; None for never."""
         now_ns = self._clock.monotonic_ns()
-        if self._in_trouble:
+        if self._trouble.lasts:
             return TROUBLE_RETRY_S
-        due_ns = min(filter(None, (self._board.next_change_ns(now_ns), self._tidy_at_ns)), default=None)
+        due_ns = min(filter(None, (self._board.next_change_ns(now_ns), self._sweep_at_ns, self._tidy_at_ns)), default=None)
         return None if due_ns is None else max(0.0, (due_ns - now_ns) / 1e9)
 
     def worker_exited(self, name: str, incarnation: str) -> None:
@@ -134,152 +173,317 @@ class Dispatcher:
         match message.body:
             case JobSubmit(job=job):
                 self._submit(peer, job, message.payload)
-            case WorkerHello(queue=queue, job_id=job_id):
-                self._hello(key, queue, job_id)
+            case WorkerHello() as hello:
+                self._hello(peer, key, hello)
             case WorkerBye():
                 self._lose(key, "its worker stopped")
             case JobDone() as done:
                 self._done(peer, key, done)
             case JobFailed() as failed:
                 self._failed(peer, key, failed)
-            case JobExtend(lease=lease, job_id=job_id, deadline_ms=deadline_ms):
-                entry = self._board.entries.get(job_id)
-                if entry is not None and entry.worker == key and entry.lease == lease:
-                    entry.deadline_ns = self._clock.monotonic_ns() + deadline_ms * 1_000_000
+            case JobExtend() as extend:
+                self._extend(key, extend)
             case JobsQuery(stream=stream):
-                self._send(
-                    peer, JobsState(jobs=[_info(entry) for entry in self._board.entries.values() if stream in ("", entry.job.stream)])
-                )
+                self._answer(peer, partial(self._state, stream))
+            case ParkedRetry(job_ids=job_ids):
+                self._answer(peer, partial(self._retry, job_ids))
+            case ParkedDrop(job_ids=job_ids):
+                self._answer(peer, partial(self._drop, job_ids))
             case other:
                 raise WireError(f"{other.topic}: not for the dispatcher")
 
     def _submit(self, peer: bytes, job: Job, payload: bytes | None) -> None:
         try:
             duplicate = self._spool.knows(job.id)
-            if not duplicate and sum(not entry.parked for entry in self._board.entries.values()) >= MAX_OPEN_JOBS:
-                self._send(peer, JobRefused(job_id=job.id, reason=f"{MAX_OPEN_JOBS} jobs are open already"))
+            if not duplicate and len(self._board.entries) >= MAX_OPEN_JOBS:
+                self._trouble.tell(f"{MAX_OPEN_JOBS} jobs are open already; what is said now waits until some of them are done")
+                self._refuse(peer, job, f"{MAX_OPEN_JOBS} jobs are open already", "jobs-refused-full")
                 return
             if not duplicate:
-                self._add(job, None, payload)
-                self._written()
+                self._add(job, payload)
+                self._trouble.over()
         except sqlite3.Error as error:
-            self._tell_trouble(error)
-            self._send(peer, JobRefused(job_id=job.id, reason=f"the spool cannot be written: {fault_of(error, self._spool.path).text}"))
+            self._trouble.tell_disk(error)
+            self._refuse(peer, job, f"the spool cannot be written: {fault_of(error, self._spool.path).text}", "jobs-refused-disk")
             return
         self._say(peer, JobAccepted(job_id=job.id, duplicate=duplicate))
 
-    def _hello(self, key: str, queue: str, job_id: str) -> None:
+    def _refuse(self, peer: bytes, job: Job, reason: str, cause: Cause) -> None:
+        self._on_count(cause, job)
+        self._send(peer, JobRefused(job_id=job.id, reason=reason))
+
+    def _hello(self, peer: bytes, key: str, hello: WorkerHello) -> None:
         for predecessor in self._board.predecessors(key):
             self._lose(predecessor, "its worker was replaced")
-        self._board.hello(key, queue, job_id)
-        for waiting in self._board.awaiting(key):
-            waiting.not_before_ns = self._soon_ns()  # it is there and does not have it: the result is on its way, or it never got it
-        entry = self._board.entries.get(job_id)
-        if entry is not None and entry.worker == key and not entry.deadline_ns:
-            entry.deadline_ns = self._deadline_ns(entry.job)
+        self._board.hello(key, hello.queue, hello.lease)
+        if hello.lease and not self._resume(key, hello):
+            self._send(peer, JobCancel(lease=hello.lease))
+        for entry in self._board.awaiting(key):  # it is there and does not have it: the result is on its way, or it never got it
+            self._board.give_up_waiting(entry, key, self._in_ns(RECLAIM_S))
+
+    def _resume(self, key: str, hello: WorkerHello) -> bool:
+        """A worker has a lease in its hands; return whether it may go on with it."""
+        entry = self._board.entries.get(hello.job_id)
+        attempt = hello.lease.rpartition("#")[2]
+        if entry is None or not attempt.isascii() or not attempt.isdigit() or hello.lease != entry.lease(int(attempt[:9])):
+            return False
+        return self._board.resume(key, entry, Hold(int(attempt), *self._times_ns(entry.job)))
+
+    def _extend(self, key: str, extend: JobExtend) -> None:
+        entry = self._board.entries.get(extend.job_id)
+        hold = entry.held_as(key, extend.lease) if entry is not None else None
+        if entry is not None and hold is not None:  # its worker is well, so it is not late either
+            deadline_ns = self._in_ns(bounded_ms(extend.deadline_ms) / 1000)
+            entry.holds[key] = Hold(hold.attempt, deadline_ns, None if hold.late_ns is None else deadline_ns)
 
     def _done(self, peer: bytes, key: str, done: JobDone) -> None:
         entry = self._board.entries.get(done.job_id)
-        accepted = entry is not None and not entry.parked
-        if entry is not None and accepted:
-            with self._trouble_is_told() as trouble:
+        if entry is not None:
+            with self._trouble.caught() as trouble:
                 fresh = self._commit(entry, done.follow_ups)
-                self._written()
+                self._trouble.written()
             if trouble.happened:
                 return  # not acknowledged, so it comes again
             self._board.remove(done.job_id)
-            idle = not fresh and all(other.parked for other in self._board.entries.values())
-            self._tidy_at_ns = self._clock.monotonic_ns() + round(TIDY_AFTER_S * 1e9) if idle else None
-            for follow_up, number in fresh:
-                self._board.add(Entry(follow_up, number, entry.turn_order))
+            self._begin(fresh)
+            for other, attempt in entry.holders.items():
+                if other != key:
+                    self._send(other.encode(), JobCancel(lease=entry.lease(attempt)))
+            self._plan_wiping(entry.job)
             self._moved(entry.job, JobMoved(job_id=done.job_id, state="done", attempt=entry.attempts, worker=key))
-        self._board.credit(key)
-        self._say(peer, JobSettled(lease=done.lease, accepted=accepted))
+        owed = self._board.credit(key, done.lease)
+        if owed and entry is None:
+            self._on_count("results-late", None)
+        self._say(peer, JobSettled(lease=done.lease, accepted=entry is not None))
 
-    def _commit(self, entry: Entry, follow_ups: list[Job]) -> list[tuple[Job, int]]:
-        """Remove one job and add those that follow, or neither. Return the new ones with their numbers."""
+    def _commit(self, entry: Entry, follow_ups: Sequence[Job]) -> list[tuple[Entry, Worker | None]]:
+        """Remove one job and add those that follow, or neither. Return the new ones, each with the worker that it is leased to.
+
+        A worker that can have a follow-up at once is written down in the same transaction, and its attempt is counted before it can
+        begin, as ever: the turn waits for one commit and not for two.
+        """
+        fresh: list[tuple[Entry, Worker | None]] = []
         with self._spool.transaction():
             self._spool.finish(entry.job.id)
-            return [(job, self._spool.add(job, entry.turn_order)[0]) for job in follow_ups if not self._spool.knows(job.id)]
+            for job in follow_ups:
+                if self._spool.knows(job.id):
+                    continue
+                taken = [worker.key for _, worker in fresh if worker is not None]
+                worker = self._board.taker(job, entry.turn_order, entry.job.id, taken)
+                number, _ = self._spool.add(job, entry.turn_order, born=entry.born, worker=worker.key if worker else "")
+                fresh.append((Entry(job, number, entry.turn_order, entry.born), worker))
+        return fresh
+
+    def _begin(self, fresh: Sequence[tuple[Entry, Worker | None]], payload: bytes | None = None) -> None:
+        """New jobs are in the spool: tell the workers that were written down with them."""
+        for entry, worker in fresh:
+            self._board.add(entry)
+            if worker is not None:
+                self._offer(worker, entry, payload)
 
     def _failed(self, peer: bytes, key: str, failed: JobFailed) -> None:
         entry = self._board.entries.get(failed.job_id)
         # A repetition of an old word must not end the attempt that came after it.
-        accepted = entry is not None and entry.worker == key and entry.lease == failed.lease
+        accepted = entry is not None and entry.held_as(key, failed.lease) is not None
         if entry is not None and accepted:
-            with self._trouble_is_told() as trouble:
-                self._take_back(entry, failed.reason, park=not failed.retry, delay_s=max(failed.delay_ms / 1000, RETRY_DELAY_S))
+            delay_s = max(bounded_ms(failed.delay_ms) / 1000, RETRY_DELAY_S)
+            with self._trouble.caught() as trouble:
+                self._end_hold(entry, key, failed.reason, park=not failed.retry, delay_s=delay_s)
             if trouble.happened:
                 return
-        self._board.credit(key)
+        self._board.credit(key, failed.lease)
         self._say(peer, JobSettled(lease=failed.lease, accepted=accepted))
+
+    def _answer(self, peer: bytes, make: Callable[[], Body]) -> None:
+        """Answer a question or do what the user wants; when the disk does not let us, say so."""
+        try:
+            self._say(peer, make())
+        except sqlite3.Error as error:
+            self._trouble.tell_disk(error)
+            self._send(peer, JobRefused(job_id="", reason=f"the spool cannot be used: {fault_of(error, self._spool.path).text}"))
+
+    def _state(self, stream: str) -> JobsState:
+        jobs = [entry.info() for entry in self._board.entries.values()] + [stored.info() for stored in self._spool.parked()]
+        return JobsState(jobs=[job for job in jobs if stream in ("", job.stream)])
 
     # -- jobs -----------------------------------------------------------------------------------------------------
 
-    def _load(self) -> None:
-        for stored in self._spool.load():
-            entry = Entry(stored.job, stored.number, stored.turn_order, stored.attempts, parked=stored.parked, reason=stored.reason)
-            entry.awaited = stored.holder
-            if stored.holder:
-                entry.not_before_ns = self._deadline_ns(stored.job) if isinstance(stored.job.work, Transcribe) else self._soon_ns()
-            self._board.add(entry)
+    def _load(self, limit: Limit) -> None:
+        stored = self._spool.load()
+        self._left = left_behind(stored, self._spool.last_run(), limit, self._moment())
+        left = {each.number for each in self._left}
+        for each in stored:
+            if each.number not in left:
+                self._board.add(self._taken_up(each))
+        with self._trouble.caught():
+            self._leave_behind()
 
-    def _add(self, job: Job, turn_order: int | None, payload: bytes | None = None) -> None:
-        known = self._board.turn_order(job, 0) or turn_order
-        number, turn_order = self._spool.add(job, known, payload)
-        self._board.add(Entry(job, number, turn_order))
+    def _taken_up(self, stored: Stored) -> Entry:
+        entry = Entry(stored.job, stored.number, stored.turn_order, stored.born, stored.attempts, reason=stored.reason)
+        entry.awaited = dict(stored.holders)
+        if stored.holders:
+            hears_nothing = isinstance(stored.job.work, Transcribe)
+            entry.not_before_ns = self._times_ns(stored.job)[0] if hears_nothing else self._in_ns(RECLAIM_S)
+        return entry
+
+    def _leave_behind(self) -> None:
+        """Give up what is too old to be answered, and have it remembered so. What cannot be written down now is tried again later."""
+        reason = "left unanswered: the assistant was not running"
+        with self._spool.transaction():
+            notices = [self._give_up(stored.job, stored.turn_order, stored.born, reason, aloud=False) for stored in self._left]
+            self._spool.begin_run(self._run)
+        for notice in notices:
+            self._board.add(notice)
+        if self._left:
+            self._on_left(len({stored.job.turn for stored in self._left}), min(stored.born.wall_ns for stored in self._left))
+        self._left = []
+
+    def _add(self, job: Job, payload: bytes | None) -> None:
+        """Take in a new job that somebody submitted."""
+        kin = self._board.first_of_turn(job.turn)
+        known, born = (kin.turn_order, kin.born) if kin is not None else (None, self._moment())
+        worker = self._board.taker(job, known or sys.maxsize, "", ())
+        number, turn_order = self._spool.add(job, known, payload, born=born, worker=worker.key if worker else "")
         self._moved(job, JobMoved(job_id=job.id, state="submitted"))
+        self._begin([(Entry(job, number, turn_order, born), worker)], payload)
 
     def _lose(self, key: str, reason: str) -> None:
         entry = self._board.gone(key)
         if entry is not None:
-            with self._trouble_is_told():
-                self._take_back(entry, reason)
+            with self._trouble.caught():
+                self._end_hold(entry, key, reason)
 
-    def _take_back(self, entry: Entry, reason: str, *, park: bool = False, delay_s: float = 0.0) -> None:
-        """A lease ended without a result: to the next worker, or, when all attempts are used up, to the user."""
-        worker, attempt = entry.worker, entry.attempts
-        if park or self._board.exhausted(entry):
-            state = "parked"
-            notice = Parked(failed_stage=entry.job.stage, reason=reason, transcript=getattr(entry.job.work, "transcript", ""))
-            notice_job = Job(turn=entry.job.turn, stream=entry.job.stream, work=notice, marks=entry.job.marks)
-            with self._spool.transaction():
-                self._spool.park(entry.job.id, reason)
-                number = None if self._spool.knows(notice_job.id) else self._spool.add(notice_job, entry.turn_order)[0]
-            self._board.park(entry, reason)
-            if number is not None:
-                self._board.add(Entry(notice_job, number, entry.turn_order))
+    def _end_hold(self, entry: Entry, key: str, reason: str, *, park: bool = False, delay_s: float = 0.0, owes: bool = False) -> None:
+        """A lease ended without a result: another holder goes on, or the job goes to the next worker, or, when all attempts are used
+        up, to the user. With `owes` the worker may still be at it."""
+        attempt = entry.holds[key].attempt
+        if len(entry.holds) == 1 and (park or self._board.exhausted(entry)):
+            self._park(entry, reason, key)
+            return
+        self._board.release(entry, key, owes=owes)
+        entry.reason = reason
+        if entry.waiting:
+            entry.not_before_ns = self._in_ns(delay_s)
+            self._on_count("jobs-requeued", entry.job)
+        state = "requeued" if entry.waiting else "released"
+        self._spool.release(entry.job.id, entry.holders, reason)  # last: the board is right even when the disk is full
+        self._moved(entry.job, JobMoved(job_id=entry.job.id, state=state, attempt=attempt, worker=key, reason=reason))
+
+    def _park(self, entry: Entry, reason: str, worker: str) -> None:
+        job = entry.job
+        with self._spool.transaction():
+            notice = self._give_up(job, entry.turn_order, entry.born, reason)
+            surplus = self._spool.parked()[:-MAX_PARKED]
+            for stored in surplus:
+                self._spool.finish(stored.job.id)
+        self._board.remove(job.id)
+        self._board.add(notice)
+        self._on_count("jobs-parked", job)
+        self._moved(job, JobMoved(job_id=job.id, state="parked", attempt=entry.attempts, worker=worker, reason=reason))
+        for stored in surplus:
+            self._dropped(stored.job, f"more than {MAX_PARKED} jobs were given up, and this one was the oldest")
+
+    def _give_up(self, job: Job, turn_order: int, born: Moment, reason: str, *, aloud: bool = True) -> Entry:
+        """Within a transaction: set a job aside, and add the notice from which the user hears of it. A notice itself is replaced."""
+        work = job.work
+        if isinstance(work, Parked):
+            self._spool.finish(job.id)
+            notice = msgspec.structs.replace(work, aloud=aloud)
         else:
-            state = "requeued"
-            self._board.put_back(entry, reason, self._clock.monotonic_ns() + round(delay_s * 1e9))
-            self._spool.put_back(entry.job.id, reason)  # last: the board is right even when the disk is full
-        self._moved(entry.job, JobMoved(job_id=entry.job.id, state=state, attempt=attempt, worker=worker, reason=reason))
+            self._spool.park(job.id, reason, self._moment().wall_ns)
+            notice = Parked(failed_stage=job.stage, reason=reason, transcript=getattr(work, "transcript", ""), aloud=aloud)
+        told = Job(turn=job.turn, stream=job.stream, work=notice, revision=job.revision, marks=job.marks)
+        if self._spool.knows(told.id):
+            told = msgspec.structs.replace(told, revision=self._spool.newest_revision(job.turn) + 1)
+        number, _ = self._spool.add(told, turn_order, born=born)
+        return Entry(told, number, turn_order, born)
+
+    # -- given-up jobs --------------------------------------------------------------------------------------------
+
+    def _retry(self, job_ids: Sequence[str]) -> ParkedSettled:
+        """Put given-up jobs back, as the newest revision of their turn: all that follows is new work then, and no repetition."""
+        fresh: list[Entry] = []
+        with self._spool.transaction():
+            parked = [stored for stored in self._spool.parked() if stored.job.id in job_ids]
+            for stored in parked:
+                job = self._revised(stored.job)
+                payload, born = self._spool.payload(stored.job.id), self._moment()
+                number, turn_order = self._spool.add(job, None, payload, born=born)
+                self._spool.finish(stored.job.id)
+                fresh.append(Entry(job, number, turn_order, born))
+        for entry in fresh:
+            self._board.add(entry)
+            self._moved(entry.job, JobMoved(job_id=entry.job.id, state="retried"))
+        for stored in parked:
+            self._plan_wiping(stored.job)
+        return ParkedSettled(job_ids=[stored.job.id for stored in parked])
+
+    def _revised(self, job: Job) -> Job:
+        """The job without its old times. A turn that was only to be remembered is no late answer: the user has had it."""
+        marks = {} if isinstance(job.work, Remember) else {RETRIED: self._clock.monotonic_ns()}
+        return Job(turn=job.turn, stream=job.stream, work=job.work, revision=self._spool.newest_revision(job.turn) + 1, marks=marks)
+
+    def _drop(self, job_ids: Sequence[str]) -> ParkedSettled:
+        parked = [stored for stored in self._spool.parked() if stored.job.id in job_ids]
+        with self._spool.transaction():
+            for stored in parked:
+                self._spool.finish(stored.job.id)
+        self._spool.tidy()
+        for stored in parked:
+            self._dropped(stored.job, "by the user")
+        return ParkedSettled(job_ids=[stored.job.id for stored in parked])
+
+    def _dropped(self, job: Job, reason: str) -> None:
+        self._plan_wiping(job)
+        self._on_count("parked-dropped", job)
+        self._moved(job, JobMoved(job_id=job.id, state="dropped", reason=reason))
+
+    # -- leases ---------------------------------------------------------------------------------------------------
 
     def _give_out(self) -> None:
         """Lease what can be leased; then say what was held back for it."""
-        with self._trouble_is_told():
+        with self._trouble.caught():
+            for entry in self._board.spent(self._clock.monotonic_ns()):
+                self._park(entry, entry.reason or "its worker died", "")
             for worker, entry in self._board.assignments(self._clock.monotonic_ns()):
-                self._lease(worker, entry)
-                self._written()
+                payload = self._spool.payload(entry.job.id) if isinstance(entry.job.work, Transcribe) else None
+                self._spool.lease(entry.job.id, {**entry.holders, worker.key: entry.attempts + 1})
+                self._offer(worker, entry, payload)
+                self._trouble.written()
         unsaid, self._unsaid = self._unsaid, []
         for say in unsaid:
             say()
 
-    def _lease(self, worker: Worker, entry: Entry) -> None:
-        payload = self._spool.payload(entry.job.id) if isinstance(entry.job.work, Transcribe) else None
-        self._spool.lease(entry.job.id, worker.key)
-        deadline_ns = self._deadline_ns(entry.job)
-        self._board.lease(worker, entry, deadline_ns)
+    def _offer(self, worker: Worker, entry: Entry, payload: bytes | None) -> None:
+        """The attempt is in the spool: the worker gets it."""
+        state = "leased" if entry.waiting else "hedged"
+        deadline_ns, late_ns = self._times_ns(entry.job)
+        hold = self._board.lease(worker, entry, deadline_ns, late_ns)
         deadline_ms = (deadline_ns - self._clock.monotonic_ns()) // 1_000_000
-        offer = JobLease(lease=entry.lease, attempt=entry.attempts, deadline_ms=deadline_ms, job=entry.job)
+        offer = JobLease(lease=entry.lease(hold.attempt), attempt=hold.attempt, deadline_ms=deadline_ms, job=entry.job)
         self._send(worker.key.encode(), offer, payload)
-        self._moved(entry.job, JobMoved(job_id=entry.job.id, state="leased", attempt=entry.attempts, worker=worker.key))
+        if state == "hedged":
+            self._on_count("jobs-hedged", entry.job)
+        self._moved(entry.job, JobMoved(job_id=entry.job.id, state=state, attempt=hold.attempt, worker=worker.key))
 
-    def _deadline_ns(self, job: Job) -> int:
-        seconds = self._deadlines_s.get(job.stage, 10.0)
-        if isinstance(job.work, Transcribe):
-            seconds += 10 * job.work.audio_ms / 1000
+    def _times_ns(self, job: Job) -> tuple[int, int | None]:
+        """When a lease that is given now ends, and from when on a second worker may have the job too."""
+        audio_s = min(max(job.work.audio_ms / 1000, 0.0), MAX_UTTERANCE_S) if isinstance(job.work, Transcribe) else 0.0
+        deadline_ns = self._in_ns(self._deadlines_s.get(job.stage, 10.0) + 10 * audio_s)
+        can_be_hedged = job.work.can_be_hedged and self._hedge_after_s > 0
+        return deadline_ns, self._in_ns(self._hedge_after_s + audio_s) if can_be_hedged else None
+
+    def _in_ns(self, seconds: float) -> int:
         return self._clock.monotonic_ns() + round(seconds * 1e9)
+
+    def _plan_wiping(self, job: Job) -> None:
+        """A job is over: its sound is to be overwritten soon, and once nothing is open the log too."""
+        now_ns = self._clock.monotonic_ns()
+        if isinstance(job.work, Transcribe) and self._sweep_at_ns is None:
+            self._sweep_at_ns = now_ns + round(SWEEP_AFTER_S * 1e9)
+        self._tidy_at_ns = None if self._board.entries else now_ns + round(TIDY_AFTER_S * 1e9)
+
+    # -- answers --------------------------------------------------------------------------------------------------
 
     def _say(self, peer: bytes, body: Body) -> None:
         """Answer once the leases are out: the next stage of a turn waits for those, and nobody waits for this."""
@@ -288,59 +492,6 @@ class Dispatcher:
     def _moved(self, job: Job, moved: JobMoved) -> None:
         self._unsaid.append(partial(self._on_moved, job, moved))
 
-    def _soon_ns(self) -> int:
-        return self._clock.monotonic_ns() + round(RECLAIM_S * 1e9)
-
     def _send(self, peer: bytes, body: Body, payload: bytes | None = None) -> None:
         # Never blocks: a peer that is gone or whose queue is full misses the message, and asks again.
         self.socket.send_multipart([peer, *self._stamp.pack(body, payload=payload)], zmq.NOBLOCK)
-
-    # -- trouble with the disk ------------------------------------------------------------------------------------
-
-    def _trouble_is_told(self) -> _Trouble:
-        return _Trouble(self._tell_trouble)
-
-    def _written(self) -> None:
-        if self._in_trouble:
-            self._in_trouble = False
-            self._on_trouble("")
-
-    def _tell_trouble(self, error: sqlite3.Error) -> None:
-        """Raises EarshotError when the file itself is at fault: the next start of the dispatcher mends it."""
-        fault = fault_of(error, self._spool.path)
-        if fault.damaged:
-            raise EarshotError(f"the spool {self._spool.path} is damaged ({error}); starting again to mend it")
-        if not self._in_trouble:
-            self._in_trouble = True
-            self._on_trouble(f"the spool cannot be written: {fault.text}; work goes on by itself then")
-
-
-class _Trouble:
-    """Catches what SQLite raises in a block: the work is tried again later, nothing is lost."""
-
-    def __init__(self, tell: Callable[[sqlite3.Error], None]) -> None:
-        self._tell = tell
-        self.happened = False
-
-    def __enter__(self) -> _Trouble:
-        return self
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
-        if isinstance(error, sqlite3.Error):
-            self.happened = True
-            self._tell(error)
-        return self.happened
-
-
-def _info(entry: Entry) -> JobInfo:
-    state = "parked" if entry.parked else "leased" if entry.worker else "waiting"
-    return JobInfo(
-        job_id=entry.job.id,
-        turn=entry.job.turn,
-        stream=entry.job.stream,
-        stage=entry.job.stage,
-        state=state,
-        attempts=entry.attempts,
-        worker=entry.worker,
-        reason=entry.reason,
-    )

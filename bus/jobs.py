@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import zmq
 
 from bus.codec import Stamp, decode
-from bus.errors import NoInstance, WireError
+from bus.errors import EarshotError, NoInstance, WireError
 from bus.events import configure, monitor_event
 from bus.limits import JOB_HIGH_WATER_MARK
 from bus.messages.base import Body, Message
 from bus.messages.jobs import (
     Job,
     JobAccepted,
+    JobCancel,
     JobDone,
     JobExtend,
     JobFailed,
@@ -33,6 +35,9 @@ from bus.messages.jobs import (
     WorkerHello,
 )
 
+Settled = TypeVar("Settled", bound=Body)
+ATTEMPTS_PER_REVISION = 10_000
+
 
 @dataclass
 class Lease:
@@ -46,6 +51,10 @@ class Lease:
     """Counted from when the lease was given; afterwards the job goes to another worker."""
     id: str
     _client: JobClient = field(repr=False)
+    cancelled: bool = False
+    """The lease has ended without us: it ran out, or another's result was first. Ours will most likely be thrown away."""
+    on_cancel: Callable[[], None] | None = None
+    """Called when that happens, so that one who can stop may stop. The lease is to be ended all the same."""
     _ended: bool = False
 
     def done(self, follow_ups: Sequence[Job] = ()) -> None:
@@ -64,6 +73,12 @@ class Lease:
     def ended(self) -> bool:
         return self._ended
 
+    @property
+    def reply_number(self) -> int:
+        """Numbers what is said under this lease: it grows with each attempt, and from one revision of the turn to the next. Readers of
+        a reply heed only the newest."""
+        return self.job.revision * ATTEMPTS_PER_REVISION + self.attempt
+
     def _end(self, body: JobDone | JobFailed) -> None:
         assert not self._ended, f"the lease of {self.job.id} was ended twice"
         self._ended = True
@@ -78,6 +93,7 @@ class _Unsent:
     body: Body
     payload: bytes | None = None
     on_accepted: Callable[[], None] | None = None
+    refused: bool = False
 
 
 class JobClient:
@@ -89,12 +105,16 @@ class JobClient:
         endpoint: str,
         stamp: Stamp,
         on_bad: Callable[[WireError], None] | None = None,
+        *,
         on_unsent: Callable[[], None] | None = None,
+        on_refused: Callable[[Job, str], None] | None = None,
     ) -> None:
-        """`on_bad` is told of each message that does not follow the protocol, `on_unsent` of each for which there was no room."""
+        """`on_bad` is told of each message that does not follow the protocol, `on_unsent` of each for which there was no room;
+        `on_refused`, once for each job, that it was not taken and why: it is submitted again until it is."""
         self._stamp = stamp
         self._on_bad = on_bad
         self._on_unsent = on_unsent
+        self._on_refused = on_refused
         self._submitted: dict[str, _Unsent] = {}
         self._ending: dict[str, _Unsent] = {}
         self._lease: Lease | None = None
@@ -205,14 +225,33 @@ class JobClient:
                     self._send_next()
                     if unsent.on_accepted is not None:
                         unsent.on_accepted()
-            case JobRefused():
-                pass  # it stays among the submitted and is sent again
+            case JobRefused(job_id=job_id, reason=reason):
+                self._refused(job_id, reason)
             case JobSettled(lease=lease):
                 self._ending.pop(lease, None)
             case JobLease() as offer:
                 self._begin(offer, message.payload)
+            case JobCancel(lease=lease):
+                self._cancel(lease)
             case other:
                 raise WireError(f"{other.topic}: not for a worker")
+
+    def _refused(self, job_id: str, reason: str) -> None:
+        """It stays among the submitted and is sent again."""
+        unsent = self._submitted.get(job_id)
+        if unsent is not None and not unsent.refused and isinstance(unsent.body, JobSubmit):
+            unsent.refused = True
+            if self._on_refused is not None:
+                self._on_refused(unsent.body.job, reason)
+
+    def _cancel(self, lease: str) -> None:
+        if self._lease is not None and self._lease.id == lease:
+            if not self._lease.cancelled:
+                self._lease.cancelled = True
+                if self._lease.on_cancel is not None:
+                    self._lease.on_cancel()
+        elif lease not in self._ending:
+            self._hello()  # it never reached us: we are free
 
     def _begin(self, offer: JobLease, payload: bytes | None) -> None:
         # A repeated hello can bring an offer for the lease that is already held, or one that has just been ended.
@@ -224,13 +263,22 @@ class JobClient:
 
 def query_jobs(context: zmq.Context[zmq.Socket[bytes]], endpoint: str, stamp: Stamp, stream: str, timeout_s: float) -> list[JobInfo]:
     """Ask the dispatcher what is open or parked, for one stream or (empty) for all. Raise NoInstance when it does not answer."""
+    return ask_dispatcher(context, endpoint, stamp, JobsQuery(stream=stream), JobsState, timeout_s=timeout_s).jobs
+
+
+def ask_dispatcher(
+    context: zmq.Context[zmq.Socket[bytes]], endpoint: str, stamp: Stamp, question: Body, kind: type[Settled], *, timeout_s: float
+) -> Settled:
+    """Ask the dispatcher and return its answer. Raise NoInstance when none comes, EarshotError when it says that it cannot."""
     with context.socket(zmq.DEALER) as socket:
         configure(socket, JOB_HIGH_WATER_MARK)
         socket.connect(endpoint)
-        socket.send_multipart(stamp.pack(JobsQuery(stream=stream)))
+        socket.send_multipart(stamp.pack(question))
         if not socket.poll(round(timeout_s * 1000)):
             raise NoInstance(f"the dispatcher did not answer within {timeout_s:.0f} s; see `supervisor status`")
         body = decode(socket.recv_multipart()).body
-    if not isinstance(body, JobsState):
-        raise WireError(f"{body.topic}: not an answer to a query")
-    return body.jobs
+    if isinstance(body, JobRefused):
+        raise EarshotError(body.reason)
+    if not isinstance(body, kind):
+        raise WireError(f"{body.topic}: not the answer to {question.topic}")
+    return body

@@ -1,44 +1,89 @@
 """Who does which job next. Pure: no sockets, no database, and the time is handed in.
 
-The board knows every open job, every worker and every lease. It says what is to be leased, what went back and what is to be
-parked; the dispatcher writes that down in the spool and tells the workers.
+The board knows every open job, every worker and every lease. It says what is to be leased, what went back and what has used up its
+attempts; the dispatcher writes that down in the spool and tells the workers.
+
+A job has one holder, or two: when the first is late but alive, a second worker that would else be idle may have the job as well (it
+is *hedged*), and the first result counts. So a worker that is slow, or that decodes for ever, costs the user seconds and not the whole
+of its lease.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
-from bus.messages.jobs import Job, Parked
+from bus.messages.jobs import Job, JobInfo, Parked
+from bus.moments import Moment
+
+MAX_HOLDERS = 2
+LONGEST_MS = 7_200_000
+"""No worker gets a later deadline, or a longer delay, whatever it asks for."""
+
+
+@dataclass(frozen=True)
+class Hold:
+    """One worker's lease on one job."""
+
+    attempt: int
+    """Counts from 1."""
+    deadline_ns: int
+    """The lease ends then."""
+    late_ns: int | None = None
+    """From then on a second worker may have the job too; None: never."""
 
 
 @dataclass
 class Entry:
-    """An open or parked job."""
+    """An open job."""
 
     job: Job
     order: int
     """The order in which jobs came to be."""
     turn_order: int
     """The order of the first job of the same turn: which turn was spoken first."""
+    born: Moment
+    """When the turn was submitted."""
     attempts: int = 0
     not_before_ns: int = 0
-    worker: str = ""
-    """Who has the lease, or empty."""
-    deadline_ns: int = 0
-    awaited: str = ""
-    """Who had the lease when the dispatcher died, and may still be at it; until `not_before_ns` nobody else gets the job."""
-    parked: bool = False
+    holds: dict[str, Hold] = field(default_factory=dict)
+    """Who has a lease on it, by the worker's key: nobody, one, or two."""
+    awaited: dict[str, int] = field(default_factory=dict)
+    """Who had which attempt when the dispatcher died, and may still be at it; until `not_before_ns` nobody else gets the job."""
     reason: str = ""
-
-    @property
-    def lease(self) -> str:
-        """Names the attempt; the same before and after a restart of the dispatcher."""
-        return f"{self.job.id}#{self.attempts}"
+    """Why the last attempt failed."""
 
     @property
     def waiting(self) -> bool:
-        return not self.parked and not self.worker
+        return not self.holds
+
+    @property
+    def holders(self) -> dict[str, int]:
+        """The attempt of each holder, as it is written down in the spool."""
+        return {key: hold.attempt for key, hold in self.holds.items()}
+
+    def lease(self, attempt: int) -> str:
+        """Names an attempt; the same before and after a restart of the dispatcher."""
+        return f"{self.job.id}#{attempt}"
+
+    def held_as(self, key: str, lease: str) -> Hold | None:
+        """The hold that this worker knows by this name, if it still has it."""
+        hold = self.holds.get(key)
+        return hold if hold is not None and self.lease(hold.attempt) == lease else None
+
+    def info(self) -> JobInfo:
+        """What is told of it."""
+        job = self.job
+        return JobInfo(
+            job_id=job.id,
+            turn=job.turn,
+            stream=job.stream,
+            stage=job.stage,
+            state="waiting" if self.waiting else "leased",
+            attempts=self.attempts,
+            worker=" ".join(self.holds),
+            reason=self.reason,
+        )
 
 
 @dataclass
@@ -49,8 +94,14 @@ class Worker:
     """Unique for this life of the actor: `name/incarnation`."""
     queue: str
     job_id: str = ""
-    late: bool = False
-    """It let a lease run out and gets no other until it is heard of again."""
+    """What it holds."""
+    owes: str = ""
+    """A lease that ended without it (it ran out, or another's result was first): it may still be at it, and gets no other job until
+    it is heard of again."""
+
+    @property
+    def idle(self) -> bool:
+        return not self.job_id and not self.owes
 
 
 @dataclass
@@ -67,118 +118,177 @@ class Board:
         """Take in a job that is in the spool. The caller has made sure that it is new."""
         self.entries[entry.job.id] = entry
 
-    def turn_order(self, job: Job, new_order: int) -> int:
-        """The place of the job's turn among the turns: that of its first job that is still known, else a new one."""
-        known = [entry.turn_order for entry in self.entries.values() if entry.job.turn == job.turn]
-        return min(known, default=new_order)
+    def first_of_turn(self, turn: str) -> Entry | None:
+        """The oldest open job of a turn."""
+        known = [entry for entry in self.entries.values() if entry.job.turn == turn]
+        return min(known, key=lambda entry: entry.turn_order, default=None)
 
     def remove(self, job_id: str) -> Entry | None:
-        """Forget a job (it is done, or was dropped); whoever holds it is free. None when it was not open."""
+        """Forget a job: it is done, given up or dropped. Whoever holds it owes us its end. None when the job was not open."""
         entry = self.entries.pop(job_id, None)
         if entry is not None:
-            self._free(entry)
+            for key, hold in entry.holds.items():
+                self._let_go(key, job_id, owes=entry.lease(hold.attempt))
         return entry
 
-    def put_back(self, entry: Entry, reason: str, not_before_ns: int) -> None:
-        """End a lease without a result; the job waits for the next worker."""
-        self._free(entry)
-        entry.reason = reason
-        entry.not_before_ns = not_before_ns
-
-    def park(self, entry: Entry, reason: str) -> None:
-        """Give a job up. It stays, for the user to see."""
-        self._free(entry)
-        entry.parked = True
-        entry.reason = reason
+    def release(self, entry: Entry, key: str, *, owes: bool = False) -> None:
+        """End one hold without a result; another holder of the job goes on. With `owes` the worker may still be at it."""
+        hold = entry.holds.pop(key)
+        self._let_go(key, entry.job.id, owes=entry.lease(hold.attempt) if owes else "")
 
     def exhausted(self, entry: Entry) -> bool:
         """Whether the job has had all its attempts. A `parked` notice itself is tried for ever: it is the last word to the user."""
         return entry.attempts >= self.max_attempts and not isinstance(entry.job.work, Parked)
 
-    def _free(self, entry: Entry) -> None:
-        holder = self.workers.get(entry.worker)
-        if holder is not None and holder.job_id == entry.job.id:
-            holder.job_id = ""
-        entry.worker = ""
+    def _let_go(self, key: str, job_id: str, *, owes: str) -> None:
+        worker = self.workers.get(key)
+        if worker is not None and worker.job_id == job_id:
+            worker.job_id = ""
+            worker.owes = owes
 
     # -- workers --------------------------------------------------------------------------------------------------
 
-    def hello(self, key: str, queue: str, held_job_id: str) -> None:
-        """A worker offers itself, or reminds a new dispatcher of what it holds."""
+    def hello(self, key: str, queue: str, lease: str = "") -> None:
+        """A worker offers itself; `lease` is what it has in its hands, and no other job comes before the end of that."""
         worker = self.workers.setdefault(key, Worker(key, queue))
         worker.queue = queue
-        worker.late = False
-        entry = self.entries.get(held_job_id)
-        if entry is not None and entry.waiting and not worker.job_id:
-            entry.worker = key
-            entry.awaited = ""
-            worker.job_id = held_job_id
+        worker.owes = "" if worker.job_id else lease
 
-    def credit(self, key: str) -> None:
-        """A worker ended its lease and can have another."""
+    def resume(self, key: str, entry: Entry, hold: Hold) -> bool:
+        """A worker reminds a new dispatcher of the attempt that it holds; return whether it may go on with it."""
+        worker = self.workers[key]
+        if key in entry.holds:
+            return entry.holds[key].attempt == hold.attempt
+        taken = {other.attempt for other in entry.holds.values()}
+        full = len(entry.holds) >= (MAX_HOLDERS if entry.job.work.can_be_hedged else 1)
+        if worker.job_id or full or hold.attempt in taken or not 1 <= hold.attempt <= entry.attempts:
+            return False
+        self._take(worker, entry, hold)
+        return True
+
+    def credit(self, key: str, lease: str) -> bool:
+        """A worker has told how this lease of its ended, and does not owe us that any more; return whether it did."""
         worker = self.workers.get(key)
-        if worker is not None:
-            worker.late = False
+        if worker is None or not lease or worker.owes != lease:
+            return False
+        worker.owes = ""
+        return True
 
     def predecessors(self, key: str) -> list[str]:
         """Earlier lives of the same actor: they are dead, for there is never more than one."""
         name = key.partition("/")[0]
-        known = {*self.workers, *(entry.awaited for entry in self.entries.values())}
+        known = {*self.workers, *(awaited for entry in self.entries.values() for awaited in entry.awaited)}
         return [other for other in known if other.partition("/")[0] == name and other != key]
 
     def gone(self, key: str) -> Entry | None:
-        """A worker is dead; return the job that it held, which the caller puts back or parks. Nobody waits for it any more."""
+        """A worker is dead; return the job that it holds, which the caller releases. Nobody waits for it any more."""
         for entry in self.awaiting(key):
-            entry.awaited, entry.not_before_ns = "", 0
+            self.give_up_waiting(entry, key, 0)
         worker = self.workers.pop(key, None)
         return self.entries.get(worker.job_id) if worker is not None and worker.job_id else None
 
     def awaiting(self, key: str) -> list[Entry]:
         """The jobs that wait for this worker to come back with them."""
-        return [entry for entry in self.entries.values() if entry.awaited == key]
+        return [entry for entry in self.entries.values() if key in entry.awaited]
+
+    def give_up_waiting(self, entry: Entry, key: str, not_before_ns: int) -> None:
+        """This worker will not come back with the job; when nobody else may, it is free from then on."""
+        del entry.awaited[key]
+        if not entry.awaited:
+            entry.not_before_ns = not_before_ns
 
     # -- leases ---------------------------------------------------------------------------------------------------
 
     def assignments(self, now_ns: int) -> Iterator[tuple[Worker, Entry]]:
-        """Which idle worker is to get which job now, oldest job first. The caller calls `lease` for each before it goes on."""
+        """Which idle worker is to get which job now. The caller calls `lease` for each before it goes on.
+
+        Oldest job first; but a job that has failed twice comes after the others, so that one that kills its workers does not keep
+        them from everybody else. Who is still idle then may help with a job whose worker is late.
+        """
         idle: dict[str, list[Worker]] = {}
         for worker in self.workers.values():
-            if not worker.job_id and not worker.late:
+            if worker.idle:
                 idle.setdefault(worker.queue, []).append(worker)
         if not idle:
             return
+        first_turn = self._first_turns()
+        for entry in sorted(self.entries.values(), key=lambda entry: (entry.attempts > 1, entry.order)):
+            free = idle.get(entry.job.queue)
+            if free and self._is_ready(entry, now_ns) and not self.exhausted(entry) and not _must_wait(entry, first_turn):
+                yield free.pop(0), entry
+        wanted = {entry.job.queue for entry in self.entries.values() if entry.waiting}
         for entry in sorted(self.entries.values(), key=lambda entry: entry.order):
             free = idle.get(entry.job.queue)
-            if free and entry.waiting and entry.not_before_ns <= now_ns and not self._must_wait(entry):
+            if free and entry.job.queue not in wanted and self.is_late(entry, now_ns):
                 yield free.pop(0), entry
 
-    def lease(self, worker: Worker, entry: Entry, deadline_ns: int) -> None:
-        """The worker has the job from now on."""
-        worker.job_id = entry.job.id
-        entry.worker = worker.key
-        entry.awaited = ""
-        entry.attempts += 1
-        entry.deadline_ns = deadline_ns
+    def is_late(self, entry: Entry, now_ns: int) -> bool:
+        """Whether a second worker may have the job as well."""
+        late = [hold.late_ns for hold in entry.holds.values() if hold.late_ns is not None and hold.late_ns <= now_ns]
+        return bool(late) and len(entry.holds) + len(entry.awaited) < MAX_HOLDERS and not self.exhausted(entry)
 
-    def expired(self, now_ns: int) -> list[Entry]:
-        """Leases that have passed their deadline; their workers get no other until they are heard of again."""
-        late = [entry for entry in self.entries.values() if entry.worker and entry.deadline_ns <= now_ns]
-        for entry in late:
-            if entry.worker in self.workers:
-                self.workers[entry.worker].late = True
-        return late
+    def spent(self, now_ns: int) -> list[Entry]:
+        """Jobs that have had all their attempts and that nobody may come back with any more: the dispatcher was dead when the last
+        attempt ended, or died of it."""
+        return [entry for entry in self.entries.values() if self._is_ready(entry, now_ns) and self.exhausted(entry)]
+
+    def taker(self, job: Job, turn_order: int, ending: str, taken: Collection[str]) -> Worker | None:
+        """Who may have a job at once that is about to come to be, in the same step in which the job `ending` ends and the workers
+        `taken` get others. None also where that is not plain: then `assignments` decides after the step."""
+        worker = next((each for each in self.workers.values() if each.queue == job.queue and each.idle and each.key not in taken), None)
+        if worker is None:
+            return None
+        others = [entry for entry in self.entries.values() if entry.job.id != ending]
+        if any(entry.waiting and entry.job.queue == job.queue for entry in others):
+            return None
+        if job.work.in_order and any(entry.turn_order < turn_order and entry.job.stream == job.stream for entry in others):
+            return None
+        return worker
+
+    def lease(self, worker: Worker, entry: Entry, deadline_ns: int, late_ns: int | None = None) -> Hold:
+        """The worker has the job from now on."""
+        entry.attempts += 1
+        entry.awaited.clear()
+        hold = Hold(entry.attempts, deadline_ns, late_ns)
+        self._take(worker, entry, hold)
+        return hold
+
+    def expired(self, now_ns: int) -> list[tuple[Entry, str]]:
+        """Leases that have passed their deadline, each with its worker's key."""
+        return [(entry, key) for entry in self.entries.values() for key, hold in entry.holds.items() if hold.deadline_ns <= now_ns]
 
     def next_change_ns(self, now_ns: int) -> int | None:
-        """When something is to be done although nobody says anything: a deadline, or the end of a delay."""
-        deadlines = [entry.deadline_ns for entry in self.entries.values() if entry.worker]
-        delays = [entry.not_before_ns for entry in self.entries.values() if entry.waiting and entry.not_before_ns > now_ns]
-        return min([*deadlines, *delays], default=None)
+        """When something is to be done although nobody says anything: a deadline, a worker that gets late, the end of a delay."""
+        holds = [hold for entry in self.entries.values() for hold in entry.holds.values()]
+        times = [hold.deadline_ns for hold in holds]
+        times += [hold.late_ns for hold in holds if hold.late_ns is not None and hold.late_ns > now_ns]
+        times += [entry.not_before_ns for entry in self.entries.values() if entry.waiting and entry.not_before_ns > now_ns]
+        return min(times, default=None)
 
-    def _must_wait(self, entry: Entry) -> bool:
-        """Turns of one stream are taken in the order in which they were spoken."""
-        if not entry.job.work.in_order:
-            return False
-        return any(
-            other.turn_order < entry.turn_order and other.job.stream == entry.job.stream and not other.parked
-            for other in self.entries.values()
-        )
+    def _take(self, worker: Worker, entry: Entry, hold: Hold) -> None:
+        worker.job_id = entry.job.id
+        worker.owes = ""
+        entry.holds[worker.key] = hold
+        entry.awaited.pop(worker.key, None)
+
+    @staticmethod
+    def _is_ready(entry: Entry, now_ns: int) -> bool:
+        return entry.waiting and entry.not_before_ns <= now_ns
+
+    def _first_turns(self) -> dict[str, int]:
+        """The earliest turn of each stream that has an open job."""
+        first: dict[str, int] = {}
+        for entry in self.entries.values():
+            stream = entry.job.stream
+            first[stream] = min(entry.turn_order, first.get(stream, entry.turn_order))
+        return first
+
+
+def _must_wait(entry: Entry, first_turn: dict[str, int]) -> bool:
+    """Turns of one stream are taken in the order in which they were spoken."""
+    return entry.job.work.in_order and first_turn[entry.job.stream] < entry.turn_order
+
+
+def bounded_ms(milliseconds: int) -> int:
+    """What a worker asks for, within reason."""
+    return min(max(milliseconds, 0), LONGEST_MS)

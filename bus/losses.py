@@ -22,8 +22,13 @@ Cause = Literal[
     "audio-overrun-ms",
     "audio-restart-ms",
     "jobs-superseded",
+    "jobs-requeued",
+    "jobs-hedged",
     "jobs-parked",
+    "jobs-refused-full",
+    "jobs-refused-disk",
     "results-late",
+    "parked-dropped",
 ]
 
 MEANINGS: Final[Mapping[str, str]] = {
@@ -35,8 +40,13 @@ MEANINGS: Final[Mapping[str, str]] = {
     "audio-overrun-ms": "sound that was overwritten before it was heard",
     "audio-restart-ms": "sound that fell while the source was being started again",
     "jobs-superseded": "jobs that a newer revision of the same turn replaced",
+    "jobs-requeued": "attempts without a result; the job went to the next worker",
+    "jobs-hedged": "jobs given to a second worker because the first was late",
     "jobs-parked": "jobs given up after all attempts; see `supervisor parked`",
+    "jobs-refused-full": "submissions refused because too many jobs were open, made again later",
+    "jobs-refused-disk": "submissions refused because the spool could not be written, made again later",
     "results-late": "results that came after another had been taken",
+    "parked-dropped": "given-up jobs that were removed unanswered: by the user, or the oldest of too many",
 }
 """In words, for `supervisor status`. A cause that ends in `-ms` counts milliseconds of sound, each other one things."""
 

@@ -239,6 +239,10 @@ class JobsSettings(_Table, frozen=True):
 
     max_attempts: Annotated[int, Meta(ge=1, le=100)] = 3
     """Attempts at a job before it is set aside with an apology."""
+    hedge_after_s: Annotated[float, Meta(ge=0.0, le=600.0)] = 5.0
+    """A transcription that takes this long and the length of its sound is given to a second worker too, if one is idle. 0: never."""
+    resume_max_age_s: Annotated[int, Meta(ge=0, le=31_536_000)] = 300
+    """Turns that a new start finds open and that are older than this are not answered any more, but kept as unanswered."""
     synchronous: Literal["normal", "full"] = "normal"
     """SQLite's setting for the spool: `normal` survives kill -9 of any process, `full` a power cut too."""
 

@@ -7,7 +7,7 @@ disk flush for each step.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,23 +16,33 @@ from typing import Any
 import msgspec
 
 from bus.errors import EarshotError, SpoolDamaged, SpoolError, StorageTrouble
-from bus.messages.jobs import Job
-from bus.sqlite import fault_of, mend, readable_rows, set_aside_files, transaction
+from bus.messages.jobs import Job, JobInfo
+from bus.moments import Moment
+from bus.sqlite import fault_of, mend, readable_rows, transaction
 
-SPOOL_VERSION = 1
+SPOOL_VERSION = 2
 WAL_PAGES = 2_000  # 8 MiB: emptying the log stalls the turn in whose middle it happens; `tidy` does it between turns
 REMEMBERED_IDS = 20_000  # of finished jobs, so that a late repetition of a submission is not a new job
 
+# The sound has a table of its own: to overwrite it takes longer than all the rest of a step, so that is done after the step (`sweep`).
 _SCHEMA = f"""
 CREATE TABLE jobs (
   number INTEGER PRIMARY KEY AUTOINCREMENT, job_id TEXT NOT NULL UNIQUE, turn_order INTEGER NOT NULL,
-  job BLOB NOT NULL, payload BLOB, attempts INTEGER NOT NULL DEFAULT 0, holder TEXT NOT NULL DEFAULT '',
-  parked INTEGER NOT NULL DEFAULT 0, reason TEXT NOT NULL DEFAULT '');
+  job BLOB NOT NULL, attempts INTEGER NOT NULL, holders TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '',
+  parked_ns INTEGER, boot TEXT NOT NULL, boot_ns INTEGER NOT NULL, wall_ns INTEGER NOT NULL);
+CREATE INDEX parked ON jobs (number) WHERE parked_ns IS NOT NULL;
+CREATE TABLE payloads (number INTEGER PRIMARY KEY, payload BLOB NOT NULL);
 CREATE TABLE finished (number INTEGER PRIMARY KEY AUTOINCREMENT, job_id TEXT NOT NULL UNIQUE);
+CREATE TABLE runs (run TEXT NOT NULL);
 PRAGMA user_version = {SPOOL_VERSION};
 """
-_TABLES = {"jobs": "number, job_id, turn_order, job, payload, attempts, holder, parked, reason", "finished": "number, job_id"}
-_JOB = 3  # where in a row of `jobs` the job itself stands
+_TABLES = {
+    "jobs": "number, job_id, turn_order, job, attempts, holders, reason, parked_ns, boot, boot_ns, wall_ns",
+    "payloads": "number, payload",
+    "finished": "number, job_id",
+    "runs": "run",
+}
+_JOB, _HOLDERS = 3, 5  # where in a row of `jobs` they stand
 BUSY_TIMEOUT_S = 0.25  # nobody has a right to it but us, and several calls may have to wait in one round of the main loop
 
 
@@ -44,14 +54,30 @@ class Stored:
     number: int
     turn_order: int
     attempts: int
-    holder: str
-    """The worker that had the lease, `name/incarnation`, or empty."""
-    parked: bool
+    holders: dict[str, int]
+    """The workers that had a lease, `name/incarnation`, each with its attempt."""
     reason: str
+    parked_ns: int | None
+    """When it was given up, wall time; None: it is open."""
+    born: Moment
+    """When its turn was submitted."""
+
+    def info(self) -> JobInfo:
+        """What is told of it when it is parked."""
+        job = self.job
+        return JobInfo(
+            job_id=job.id,
+            turn=job.turn,
+            stream=job.stream,
+            stage=job.stage,
+            state="parked",
+            attempts=self.attempts,
+            reason=self.reason,
+        )
 
 
 class Spool:
-    """The open jobs, durable. Used by the dispatcher alone."""
+    """The open jobs and the parked ones, durable. Used by the dispatcher alone."""
 
     def __init__(self, path: Path, synchronous: str = "normal") -> None:
         """Open or make the file. Raise SpoolError when it is not ours, SpoolDamaged when it is torn, StorageTrouble when the disk or
@@ -84,59 +110,84 @@ class Spool:
         self._db.execute(f"PRAGMA user_version = {SPOOL_VERSION}")
 
     def load(self) -> list[Stored]:
-        """All open and parked jobs, oldest first. Raise SpoolDamaged when one cannot be read."""
-        query = "SELECT job, number, turn_order, attempts, holder, parked, reason FROM jobs ORDER BY number"
+        """All open jobs, oldest first. Raise SpoolDamaged when one cannot be read, parked or not."""
         try:
-            rows = self._db.execute(query).fetchall()
-            return [
-                Stored(msgspec.msgpack.decode(job, type=Job), number, turn_order, attempts, holder, bool(parked), reason)
-                for job, number, turn_order, attempts, holder, parked, reason in rows
-            ]
+            return [stored for stored in stored_jobs(self._db, "ORDER BY number") if stored.parked_ns is None]
         except msgspec.MsgspecError as error:
             raise self._damaged(error) from None
         except sqlite3.Error as error:
             raise self._error(error) from None
+
+    def parked(self) -> list[Stored]:
+        """The jobs that were given up, oldest first."""
+        return stored_jobs(self._db, "WHERE parked_ns IS NOT NULL ORDER BY number")
 
     def knows(self, job_id: str) -> bool:
         """Whether the job is open, parked or finished."""
         query = "SELECT 1 FROM jobs WHERE job_id = ?1 UNION ALL SELECT 1 FROM finished WHERE job_id = ?1"
         return self._db.execute(query, (job_id,)).fetchone() is not None
 
-    def add(self, job: Job, turn_order: int | None, payload: bytes | None = None) -> tuple[int, int]:
-        """Write a new job down; return (its number, its turn's order). Without `turn_order` its turn is new."""
-        insert = "INSERT INTO jobs (job_id, turn_order, job, payload) VALUES (?, ?, ?, ?)"
-        packed = msgspec.msgpack.encode(job)
+    def newest_revision(self, turn: str) -> int:
+        """The highest revision of any job of a turn; -1 when none is known."""
+        query = "SELECT job_id FROM {} WHERE job_id > ?1 || '/' AND job_id < ?1 || '0'"  # '0' comes after '/'
+        known = (row for table in ("jobs", "finished") for row in self._db.execute(query.format(table), (turn,)))
+        return max((int(job_id.rpartition("/")[2]) for (job_id,) in known), default=-1)
+
+    def last_run(self) -> str:
+        """Which run of the assistant used the spool last; empty when none did."""
+        row = self._db.execute("SELECT run FROM runs").fetchone()
+        return row[0] if row else ""
+
+    def begin_run(self, run: str) -> None:
+        """Note which run of the assistant uses the spool."""
+        if self.last_run() != run:
+            self._db.execute("DELETE FROM runs")
+            self._db.execute("INSERT INTO runs VALUES (?)", (run,))
+
+    def add(self, job: Job, turn_order: int | None, payload: bytes | None = None, *, born: Moment, worker: str = "") -> tuple[int, int]:
+        """Write a new job down; return (its number, its turn's order). Without `turn_order` its turn is new. With `worker` its first
+        attempt is counted at once, as `lease` does."""
+        values = (job.id, turn_order or 0, msgspec.msgpack.encode(job), int(bool(worker)), _holders({worker: 1} if worker else {}), *born)
+        insert = "INSERT INTO jobs (job_id, turn_order, job, attempts, holders, boot, boot_ns, wall_ns) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
         with self.transaction():
-            number = self._db.execute(insert, (job.id, turn_order or 0, packed, payload)).lastrowid or 0
+            number = self._db.execute(insert, values).lastrowid or 0
+            if payload is not None:
+                self._db.execute("INSERT OR REPLACE INTO payloads VALUES (?, ?)", (number, payload))
             if turn_order is None:
                 self._db.execute("UPDATE jobs SET turn_order = number WHERE number = ?", (number,))
         return number, number if turn_order is None else turn_order
 
-    def lease(self, job_id: str, holder: str) -> None:
+    def lease(self, job_id: str, holders: Mapping[str, int]) -> None:
         """Count an attempt before it begins, so that a job that kills its workers, or us, is given up one day."""
-        self._db.execute("UPDATE jobs SET attempts = attempts + 1, holder = ? WHERE job_id = ?", (holder, job_id))
+        self._db.execute("UPDATE jobs SET attempts = attempts + 1, holders = ? WHERE job_id = ?", (_holders(holders), job_id))
 
-    def put_back(self, job_id: str, reason: str) -> None:
-        """A lease ended without a result."""
-        self._db.execute("UPDATE jobs SET holder = '', reason = ? WHERE job_id = ?", (reason, job_id))
+    def release(self, job_id: str, holders: Mapping[str, int], reason: str) -> None:
+        """A lease ended without a result; `holders` have the job still."""
+        self._db.execute("UPDATE jobs SET holders = ?, reason = ? WHERE job_id = ?", (_holders(holders), reason, job_id))
 
-    def park(self, job_id: str, reason: str) -> None:
+    def park(self, job_id: str, reason: str, wall_ns: int) -> None:
         """A job is given up, and kept."""
-        self._db.execute("UPDATE jobs SET holder = '', parked = 1, reason = ? WHERE job_id = ?", (reason, job_id))
+        self._db.execute("UPDATE jobs SET holders = '{}', parked_ns = ?, reason = ? WHERE job_id = ?", (wall_ns, reason, job_id))
 
     def finish(self, job_id: str) -> None:
-        """A job is over; its id is remembered."""
+        """A job is over; its id is remembered. Its sound stays until `sweep`."""
         self._db.execute("DELETE FROM jobs WHERE job_id = ?", (job_id,))
         number = self._db.execute("INSERT OR IGNORE INTO finished (job_id) VALUES (?)", (job_id,)).lastrowid or 0
         self._db.execute("DELETE FROM finished WHERE number <= ?", (number - REMEMBERED_IDS,))
 
     def payload(self, job_id: str) -> bytes | None:
         """The raw bytes that came with a job."""
-        row: Sequence[bytes | None] | None = self._db.execute("SELECT payload FROM jobs WHERE job_id = ?", (job_id,)).fetchone()
+        query = "SELECT payload FROM payloads JOIN jobs USING (number) WHERE job_id = ?"
+        row: Sequence[bytes] | None = self._db.execute(query, (job_id,)).fetchone()
         return row[0] if row else None
+
+    def sweep(self) -> None:
+        """Overwrite the sound of jobs that are over."""
+        self._db.execute("DELETE FROM payloads WHERE number NOT IN (SELECT number FROM jobs)")
 
     def tidy(self) -> None:
         """Empty the write-ahead log into the file, where what was deleted is overwritten: finished jobs hold what was said."""
+        self.sweep()
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def transaction(self) -> AbstractContextManager[None]:
@@ -148,6 +199,7 @@ class Spool:
         if table == "jobs":
             try:
                 msgspec.msgpack.decode(row[_JOB], type=Job)
+                msgspec.json.decode(row[_HOLDERS], type=dict[str, int])
             except (msgspec.MsgspecError, TypeError):
                 return
         places = ", ".join("?" * len(row))
@@ -216,26 +268,21 @@ def _rebuild(damaged: Path, fresh: Path) -> list[Stored]:
     with closing(Spool(fresh)) as spool:
         with spool.transaction():
             for table, columns in _TABLES.items():
-                for row in readable_rows(damaged, table, columns, "number"):
+                for row in readable_rows(damaged, table, columns, columns.partition(",")[0]):
                     spool.restore(table, row)
         return spool.load()
 
 
-def forget_parked(path: Path, turns: Collection[str] | None) -> int:
-    """Wipe the given-up jobs of these turns (None: all) and what was said in them; return how many there were.
+def stored_jobs(db: sqlite3.Connection, where: str) -> list[Stored]:
+    """The jobs that a condition chooses. Raise sqlite3.Error, and msgspec.MsgspecError when one cannot be read."""
+    columns = "job, holders, number, turn_order, attempts, reason, parked_ns, boot, boot_ns, wall_ns"
+    found = []
+    for job, holders, number, turn_order, attempts, reason, parked_ns, *born in db.execute(f"SELECT {columns} FROM jobs {where}"):  # noqa: S608 - the parts are ours
+        held = msgspec.json.decode(holders, type=dict[str, int])
+        decoded = msgspec.msgpack.decode(job, type=Job)
+        found.append(Stored(decoded, number, turn_order, attempts, held, reason, parked_ns, Moment(*born)))
+    return found
 
-    For the user's own `forget`, beside a running dispatcher or without one. Raise sqlite3.Error when the file cannot be used.
-    """
-    if turns is None:
-        for damaged in set_aside_files(path):
-            damaged.unlink(missing_ok=True)
-    if not path.exists():
-        return 0
-    with closing(sqlite3.connect(path, isolation_level=None)) as db:
-        db.execute("PRAGMA secure_delete=ON")
-        parked = [row[0] for row in db.execute("SELECT job_id FROM jobs WHERE parked")]
-        unwanted = [job_id for job_id in parked if turns is None or job_id.split("/")[0] in turns]
-        with transaction(db):
-            db.executemany("DELETE FROM jobs WHERE job_id = ?", [(job_id,) for job_id in unwanted])
-        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    return len(unwanted)
+
+def _holders(holders: Mapping[str, int]) -> str:
+    return msgspec.json.encode(holders).decode()

@@ -35,6 +35,8 @@ LAST_TOKEN: Final = "last_token"
 """The reply was complete."""
 REMEMBERED: Final = "remembered"
 """The turn was about to be written into the memory store; it is over."""
+RETRIED: Final = "retried"
+"""The user had a turn tried again that had been given up. Its other marks begin anew; this one is no part of the wait."""
 
 PARTS: Final[Mapping[str, str]] = {
     "endpoint_wait": COMMITTED,

@@ -416,6 +416,57 @@ def crashes_replay(name: str, config: tuple[Path, ...], sets: tuple[str, ...]) -
         sys.exit(3)
 
 
+@cli.group()
+def parked() -> None:
+    """Work that was given up after all its attempts: list it, have it tried again, or drop it."""
+
+
+@parked.command("list")
+@configured
+@click.option("--words", is_flag=True, help="Show what was said, too.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per job and line.")
+def parked_list(config: tuple[Path, ...], sets: tuple[str, ...], words: bool, as_json: bool) -> None:
+    """Show the given-up jobs: since when, how often each was tried, and why it failed."""
+    from supervisor import parked as work
+
+    found = work.listed(_instance(config, sets))
+    if as_json:
+        for job in found:
+            click.echo(json.dumps(work.fields(job, words=words), ensure_ascii=False))
+        return
+    from supervisor.views.parked import show
+
+    show(found, words=words)
+
+
+@parked.command("retry")
+@click.argument("jobs", nargs=-1, metavar="[JOB]...")
+@click.option("--all", "everything", is_flag=True, help="All of them.")
+@configured
+def parked_retry(jobs: tuple[str, ...], everything: bool, config: tuple[Path, ...], sets: tuple[str, ...]) -> None:
+    """Have given-up jobs tried again, by their name or the name of their turn. What was asked is answered after all, late."""
+    from supervisor import parked as work
+
+    chosen = work.retry(_instance(config, sets), jobs, everything=everything)
+    click.echo(f"{_jobs(len(chosen))} tried again; a late answer takes the place of the failed turn in `supervisor memory list`.")
+
+
+@parked.command("drop")
+@click.argument("jobs", nargs=-1, metavar="[JOB]...")
+@click.option("--all", "everything", is_flag=True, help="All of them.")
+@configured
+def parked_drop(jobs: tuple[str, ...], everything: bool, config: tuple[Path, ...], sets: tuple[str, ...]) -> None:
+    """Drop given-up jobs for good, with the sound and the words in them. What memory keeps of their turns stays."""
+    from supervisor import parked as work
+
+    chosen = work.drop(_instance(config, sets), jobs, everything=everything)
+    click.echo(f"{_jobs(len(chosen))} dropped.")
+
+
+def _jobs(number: int) -> str:
+    return "1 job is" if number == 1 else f"{number} jobs are"
+
+
 @cli.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True}, add_help_option=False)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def memory(arguments: tuple[str, ...]) -> NoReturn:

@@ -14,6 +14,7 @@ from bus.limits import FRAME_BYTES
 from bus.messages.actor import ActorExited
 from bus.messages.base import Message
 from bus.messages.jobs import JobMoved
+from bus.moments import this_moment
 from bus.recording import read_flight
 from bus.spool import Spool
 from supervisor import start
@@ -48,7 +49,7 @@ def replay(place: Path, sets: Sequence[str]) -> Verdict:
         addresses = start.addresses_of(settings)
         addresses.prepare()
         spool = Spool(addresses.spool)
-        spool.add(job, None, payload)
+        spool.add(job, None, payload, born=this_moment())
         spool.close()
         start.run(settings, console=False)
         return verdict((item.what for item in read_flight(addresses.flight_dir, 0) if isinstance(item.what, Message)), job.id)

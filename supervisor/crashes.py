@@ -120,7 +120,8 @@ def read_job(place: Path) -> tuple[Job, bytes | None]:
 
 def _open_jobs(spool: Path) -> Iterator[tuple[str, tuple[bytes, bytes | None]]]:
     with suppress(sqlite3.Error), closing(sqlite3.connect(f"{spool.absolute().as_uri()}?mode=ro", uri=True)) as db:
-        for job_id, job, payload in db.execute("SELECT job_id, job, payload FROM jobs WHERE attempts > 0"):
+        query = "SELECT job_id, job, payload FROM jobs LEFT JOIN payloads USING (number) WHERE attempts > 0"
+        for job_id, job, payload in db.execute(query):
             yield job_id, (job, payload)
 
 

@@ -54,7 +54,7 @@ class Dialogue:
 
     def _say(self, text: str, lease: Lease) -> None:
         job = lease.job
-        attempt = lease.attempt if isinstance(job.work, Heard) else lease.attempt + AFTER_THE_MODEL
+        attempt = lease.reply_number + (0 if isinstance(job.work, Heard) else AFTER_THE_MODEL)
         for body in (
             ReplyStarted(attempt=attempt, model=LOCAL_MODEL),
             ReplyDelta(attempt=attempt, index=0, text=text),

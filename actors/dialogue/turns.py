@@ -23,6 +23,7 @@ from bus.settings import DialogueSettings
 ANSWERED: Final = "answered"
 EMPTY: Final = "empty"
 FAILED: Final = "failed"
+UNANSWERED: Final = "unanswered"
 
 MIN_REPLY_TOKENS: Final = 64
 REPLY_TOKENS_PER_WORD: Final = 5
@@ -110,7 +111,10 @@ def _answered(manner: Manner, work: Answered) -> Step:
 def _parked(manner: Manner, work: Parked) -> Step:
     if work.failed_stage == "remember":  # the user has had the answer; only memory could not keep it, and cannot keep this either
         return Step("", None)
-    return _apologise(manner, work.transcript, f"{work.failed_stage}: {work.reason}")
+    detail = f"{work.failed_stage}: {work.reason}"
+    if not work.aloud:
+        return Step("", Remember(role=manner.role, state=UNANSWERED, transcript=work.transcript, reply="", detail=detail))
+    return _apologise(manner, work.transcript, detail)
 
 
 def _apologise(manner: Manner, transcript: str, reason: str) -> Step:

@@ -69,7 +69,7 @@ class Llm:
         """For whoever wants to see or record it; nobody does in most instances, and then it does not leave this process."""
         rounds = [(past.user, past.assistant) for past in work.rounds]
         messages = [PromptMessage(**message) for message in build_messages(work.system, rounds, work.transcript)]
-        self._publish(lease, PromptMade(attempt=lease.attempt, messages=messages, max_tokens=work.max_tokens))
+        self._publish(lease, PromptMade(attempt=lease.reply_number, messages=messages, max_tokens=work.max_tokens))
 
     def _in_thread(self, target: Callable[[], None]) -> None:
         """Run `target` beside the main loop. A fault in it ends the actor, so that it is seen and started anew."""
@@ -106,7 +106,7 @@ class Llm:
         job = lease.job
         self._silence.end()
         self._reached(answered.model)
-        self._publish(lease, ReplyFinished(attempt=lease.attempt, text=answered.reply, finish_reason=answered.finish_reason))
+        self._publish(lease, ReplyFinished(attempt=lease.reply_number, text=answered.reply, finish_reason=answered.finish_reason))
         lease.done([Job(turn=job.turn, stream=job.stream, work=answered, revision=job.revision, marks={**job.marks, **marks})])
 
     def _fail(self, lease: Lease, error: errors.LlmError, retry: bool) -> None:
@@ -161,7 +161,7 @@ class Llm:
     def _answer(self, lease: Lease, work: Answer) -> None:
         """See one job through to its end, waiting for the server as long as it is not there."""
         post = self._runtime.post
-        attempt = Attempt(work, lease.attempt, self._runtime.clock, lambda body: post(partial(self._publish, lease, body)))
+        attempt = Attempt(work, lease.reply_number, self._runtime.clock, lambda body: post(partial(self._publish, lease, body)))
         engine: Engine | None = None
         while not self._stopping.is_set():
             try:

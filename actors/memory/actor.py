@@ -17,7 +17,7 @@ from bus.errors import EarshotError
 from bus.messages.jobs import Answer, Job, Recall, Remember
 from bus.messages.turn import Round, TurnFinished, TurnRecord
 from bus.sqlite import fault_of
-from bus.timings import RECALL_END, RECALL_START, REMEMBERED, timings_ms
+from bus.timings import RECALL_END, RECALL_START, REMEMBERED, RETRIED, timings_ms
 
 if TYPE_CHECKING:
     from actors.actor import Runtime
@@ -90,7 +90,7 @@ class Memory:
             lease.failed(reason, retry=True, delay_ms=RETRY_MS)
             return
         self._end_trouble()
-        self._runtime.publish(TurnFinished(record=kept), turn=job.turn, stream=job.stream)
+        self._runtime.publish(TurnFinished(record=kept, late=RETRIED in job.marks), turn=job.turn, stream=job.stream)
         lease.done()
         if kept.state == "answered":
             self._counting.want(job.turn, past)
@@ -144,6 +144,7 @@ class Memory:
 
     def _record(self, job: Job, work: Remember) -> TurnRecord:
         clock = self._runtime.clock
+        is_late = work.state == "answered" and RETRIED in job.marks
         return TurnRecord(
             turn=job.turn,
             stream=job.stream,
@@ -153,7 +154,7 @@ class Memory:
             reply=work.reply,
             wall_ns=clock.wall_ns(),
             timings_ms=timings_ms({**job.marks, REMEMBERED: clock.monotonic_ns()}),
-            detail=work.detail,
+            detail=", ".join(filter(None, ("answered late" if is_late else "", work.detail))),
         )
 
     def _on_counted(self, turn: str, tokens: int) -> None:

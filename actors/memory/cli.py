@@ -20,8 +20,8 @@ from bus.addresses import Addresses
 from bus.errors import EarshotError
 from bus.flight import forget_flight
 from bus.messages.turn import TurnRecord
+from bus.parked import drop_parked
 from bus.settings import Settings, load_resolved
-from bus.spool import forget_parked
 from bus.sqlite import fault_of, set_aside_files
 from bus.timings import TOTAL
 
@@ -121,7 +121,7 @@ def forget(turn: str | None, stream: str | None, before: int | None, everything:
                 damaged.unlink(missing_ok=True)
         # The sound of a turn that was given up is still among the parked jobs.
         forgotten = known - {record.turn for record in store.export()}
-        forget_parked(_instance()[1].spool, None if everything else forgotten)
+        drop_parked(_instance()[1].spool, lambda stored: everything or stored.job.turn in forgotten, set_aside=everything)
         forget_flight(_instance()[1])  # whole: it is short, and what was said is in many places of it
     click.echo(f"Forgot {count} turn{'' if count == 1 else 's'}.")
 

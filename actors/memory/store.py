@@ -29,6 +29,7 @@ APPLICATION_ID = 0x45617273  # "Ears": tells our files from other programs' SQLi
 SCHEMA_VERSION = 1
 BUSY_TIMEOUT_S = 2.0  # shorter than the main loop may take over one call
 DEFAULT_NAME = "memory.sqlite3"
+GIVEN_UP = ("failed", "unanswered")
 _HEAD_BYTES = 72
 
 _SCHEMA = f"""
@@ -87,18 +88,29 @@ class Store:
     # -- the course of a turn -------------------------------------------------------------------------------------
 
     def remember(self, record: TurnRecord, tokens: int) -> TurnRecord:
-        """Keep a turn; return it as it is kept. A turn that is kept already stays as it was."""
+        """Keep a turn; return it as it is kept. A turn that is kept already stays as it was, but that an answer takes the place of a
+        failure: what was given up may have been tried again. The order in which the two come does not matter."""
         is_round = record.state == "answered"
         row = (*msgspec.structs.astuple(record)[:7], msgspec.json.encode(record.timings_ms).decode(), record.detail)
         number = "(SELECT coalesce(max(round) + 1, 0) FROM turns WHERE stream = ?2)" if is_round else "NULL"
         values = f"VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, {number}, ?10)"
         insert = f"INSERT INTO turns ({_RECORD}, round, tokens) {values} ON CONFLICT (turn) DO NOTHING"
         with transaction(self._db):
+            if record.state not in GIVEN_UP:
+                self._make_room(record.turn)
             cursor = self._db.execute(insert, (*row, tokens))
             if cursor.rowcount and self._has_words:
                 words = "INSERT INTO words (rowid, transcript, reply) VALUES (?, ?, ?)"
                 self._db.execute(words, (cursor.lastrowid, record.transcript, record.reply))
         return next(self._records("WHERE turn = ?", (record.turn,)))
+
+    def _make_room(self, turn: str) -> None:
+        """Remove a turn that is kept as given up."""
+        query = "SELECT id, transcript, reply FROM turns WHERE turn = ? AND state IN (?, ?)"
+        for row in self._db.execute(query, (turn, *GIVEN_UP)).fetchall():
+            if self._has_words:
+                self._db.execute("INSERT INTO words (words, rowid, transcript, reply) VALUES ('delete', ?, ?, ?)", row)
+            self._db.execute("DELETE FROM turns WHERE id = ?", row[:1])
 
     def window(self, stream: str, rounds: int, block: int) -> list[PastRound]:
         """The newest rounds of a stream, oldest first, as many as `context.window_start` says."""

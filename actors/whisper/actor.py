@@ -72,7 +72,7 @@ class Whisper:
         marks = lease.job.marks | {timings.STT_START: start_ns, timings.STT_END: end_ns}
         heard = Heard(transcript=judgement.text, doubtful=judgement.doubtful, rejected=judgement.rejected, speech_ms=work.speech_ms)
         # First the job, then the event: the next stage waits for the one, and nothing may wait for the other.
-        lease.done([Job(turn=lease.job.turn, stream=lease.job.stream, work=heard, marks=marks)])
+        lease.done([Job(turn=lease.job.turn, stream=lease.job.stream, work=heard, revision=lease.job.revision, marks=marks)])
         self._runtime.publish(
             TranscriptFinal(
                 text=judgement.text,

@@ -16,12 +16,16 @@ class Work(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     queue: ClassVar[str] = ""
     in_order: ClassVar[bool] = False
     """Waits until no earlier turn of the same stream has an open job."""
+    can_be_hedged: ClassVar[bool] = False
+    """Whether a second worker may have the job while the first is late with it. Only work that says nothing while it is done, and of
+    which there are several workers."""
 
 
 class Transcribe(Work, frozen=True, kw_only=True, tag="transcribe"):
     """Speech to text. The payload is mono int16 PCM at 16 kHz."""
 
     queue: ClassVar[str] = "stt"
+    can_be_hedged: ClassVar[bool] = True
     first_sample: int
     audio_ms: int
     speech_ms: int
@@ -93,6 +97,8 @@ class Parked(Work, frozen=True, kw_only=True, tag="parked"):
     failed_stage: str
     reason: str
     transcript: str = ""
+    aloud: bool = True
+    """False: too long ago to be spoken of now; the turn is kept as unanswered."""
 
 
 AnyWork = Transcribe | Heard | Recall | Answer | Answered | Remember | Parked
@@ -174,6 +180,13 @@ class JobLease(Body, frozen=True, kw_only=True):
     job: Job
 
 
+class JobCancel(Body, frozen=True, kw_only=True):
+    """This lease has ended without the worker: it may stop. It ends the lease as ever, and only then gets another."""
+
+    topic: ClassVar[str] = "job.cancel"
+    lease: str
+
+
 class JobExtend(Body, frozen=True, kw_only=True):
     """The worker is still at it, or waits for something: a new deadline."""
 
@@ -233,6 +246,7 @@ class JobInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """`waiting`, `leased` or `parked`."""
     attempts: int
     worker: str = ""
+    """Who has a lease on it: nobody, one, or two with a space between."""
     reason: str = ""
     """Why the last attempt failed."""
 
@@ -244,13 +258,35 @@ class JobsState(Body, frozen=True, kw_only=True):
     jobs: list[JobInfo]
 
 
+class ParkedRetry(Body, frozen=True, kw_only=True):
+    """Put these given-up jobs back, each as a new revision with all attempts before it."""
+
+    topic: ClassVar[str] = "parked.retry"
+    job_ids: list[str]
+
+
+class ParkedDrop(Body, frozen=True, kw_only=True):
+    """Remove these given-up jobs, and wipe what was said in them."""
+
+    topic: ClassVar[str] = "parked.drop"
+    job_ids: list[str]
+
+
+class ParkedSettled(Body, frozen=True, kw_only=True):
+    """The answer to both: which of them were parked, and are not any more."""
+
+    topic: ClassVar[str] = "parked.settled"
+    job_ids: list[str]
+
+
 class JobMoved(Body, frozen=True, kw_only=True):
     """Event: a job changed hands."""
 
     topic: ClassVar[str] = "job.moved"
     job_id: str
     state: str
-    """`submitted`, `leased`, `done`, `requeued` or `parked`."""
+    """`submitted`, `leased`, `hedged` (leased to a second worker too), `released` (one of two gave it back, the other goes on),
+    `requeued`, `done`, `parked`, `retried` (by the user: no longer parked) or `dropped`."""
     attempt: int = 0
     worker: str = ""
     reason: str = ""

@@ -23,7 +23,8 @@ class TurnRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     stream: str
     role: str
     state: str
-    """`answered`, `empty` (nothing was understood; the reply asks again) or `failed`."""
+    """`answered`, `empty` (nothing was understood; the reply asks again), `failed`, or `unanswered` (the assistant was not running, and
+    when it was started again it was too late to answer)."""
     transcript: str
     reply: str
     wall_ns: int
@@ -40,3 +41,14 @@ class TurnFinished(Body, frozen=True, kw_only=True):
     topic: ClassVar[str] = "turn.finished"
     words: ClassVar[frozenset[str]] = frozenset({"transcript", "reply"})
     record: TurnRecord
+    late: bool = False
+    """It had been given up and told as failed; the user had it tried again."""
+
+
+class TurnsLeft(Body, frozen=True, kw_only=True):
+    """Turns of an earlier run were too old to be answered: they are remembered as `unanswered`. Told once, at the start."""
+
+    topic: ClassVar[str] = "turn.left"
+    number: int
+    since_wall_ns: int
+    """When the oldest of them was spoken, nanoseconds since 1970."""

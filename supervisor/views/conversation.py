@@ -10,15 +10,16 @@ import unicodedata
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from bus.messages.actor import ActorState, LossTold
 from bus.messages.audio import AudioGap
-from bus.messages.base import Message
+from bus.messages.base import Body, Message
 from bus.messages.jobs import JobMoved
 from bus.messages.reply import ReplyDelta, ReplyFinished, ReplyStarted, ReplyWaiting
 from bus.messages.speech import SpeechEnded, SpeechSkipped, TranscriptFinal
-from bus.messages.turn import TurnFinished, TurnRecord
+from bus.messages.turn import TurnFinished, TurnRecord, TurnsLeft
 from bus.timings import TOTAL_TO_FIRST_TOKEN
 
 TOPICS: Final = ("actor.state", "audio.gap", "job.moved", "loss.told", "speech.", "transcript.", "reply.", "turn.")
@@ -98,8 +99,34 @@ class Conversation:
         elif isinstance(body, LossTold):
             if body.cause == "frames-stale" and self._status:
                 yield from self._line(_lateness(body), "warning")
+        elif isinstance(body, TurnsLeft):
+            yield from self._left(body)
+        elif isinstance(body, TurnFinished) and body.late:
+            yield from self._late(body.record)
+        elif _is_told_otherwise(body) and envelope.turn not in self._turns:
+            self._be_over(envelope.turn)
         elif envelope.turn and envelope.turn not in self._over and (not isinstance(body, JobMoved) or _is_unkept(body)):
             yield from self._turn_event(message)
+
+    def _left(self, left: TurnsLeft) -> Iterator[str]:
+        since = datetime.fromtimestamp(left.since_wall_ns / 1e9).strftime("%H:%M")
+        turns = f"1 turn from {since} was" if left.number == 1 else f"{left.number} turns since {since} were"
+        yield from self._line(f"{turns} left unanswered; see `supervisor memory list` and `supervisor parked list`", "warning")
+
+    def _late(self, record: TurnRecord) -> Iterator[str]:
+        """A turn that was given up and tried again. It comes as a whole, for others may be under way."""
+        self._be_over(record.turn)
+        if record.state != "answered":
+            yield from self._line(f"Tried again, and given up again: {_clean(record.detail)}", "warning")
+            return
+        yield from self._line("A late answer:", "dim")
+        yield from self._line(f"User: {_clean(record.transcript)}", "user")
+        yield from self._line(f"AI  : {_clean(record.reply)}", "ai")
+
+    def _be_over(self, turn: str) -> None:
+        self._over[turn] = None
+        if len(self._over) > REMEMBERED_TURNS:
+            self._over.popitem(last=False)
 
     def _turn_event(self, message: Message) -> Iterator[str]:
         now_ns, body = message.envelope.mono_ns, message.body
@@ -196,9 +223,7 @@ class Conversation:
 
     def _finish(self, turn: _Turn) -> Iterator[str]:
         del self._turns[turn.id]
-        self._over[turn.id] = None
-        if len(self._over) > REMEMBERED_TURNS:
-            self._over.popitem(last=False)
+        self._be_over(turn.id)
         yield from self._close_line()
         record = turn.record
         if record is None:
@@ -255,6 +280,17 @@ def _lateness(told: LossTold) -> str:
     if told.over:
         return "the segmenter has caught up"
     return "the segmenter is behind: what you say is heard late, but all of it"
+
+
+def _is_told_otherwise(body: Body) -> bool:
+    """Whether a turn is not to be shown as it comes: one that is tried again is told as a late answer, one that was left unanswered
+    together with the others."""
+    match body:
+        case JobMoved(state="retried"):
+            return True
+        case TurnFinished(record=TurnRecord(state="unanswered")):
+            return True
+    return False
 
 
 def _is_unkept(moved: JobMoved) -> bool:

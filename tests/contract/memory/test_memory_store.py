@@ -62,6 +62,27 @@ def test_a_turn_that_is_remembered_again_stays_as_it_was(store: Store) -> None:
     assert [past.tokens for past in store.window("mic", 5, 5)] == [12]
 
 
+@pytest.mark.parametrize("given_up", ["failed", "unanswered"])
+def test_an_answer_takes_the_place_of_a_failure_whichever_comes_first(store: Store, given_up: str) -> None:
+    failure, answer = record("t1", "what time", "Sorry!", state=given_up), record("t1", "what time", "Noon.", wall_ns=99)
+    store.remember(record("t0"), 12)
+    store.remember(failure, 3)
+    store.remember(record("t2"), 12)
+    for each in (answer, answer, failure):
+        assert store.remember(each, 5) == answer
+    assert turns(store.newest(10)) == ["t0", "t2", "t1"]  # in the order in which they were over
+    assert numbers(store) == [0, 1, 2]
+    assert turns(store.search("noon", 10)) == ["t0", "t2", "t1"]
+    assert store.search("sorry", 10) == []
+    store.forget_all()
+    assert store.search("noon", 10) == []
+
+
+def test_a_second_failure_does_not_change_what_is_kept_of_the_first(store: Store) -> None:
+    first = store.remember(record("t1", reply="Sorry!", state="failed"), 3)
+    assert store.remember(record("t1", reply="", state="unanswered", wall_ns=99), 3) == first
+
+
 def test_turns_are_there_after_the_file_was_closed(store: Store, path: Path) -> None:
     store.remember(record("t1"), 12)
     store.close()

@@ -3,103 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 
 import pytest
 import zmq
 
-from bus.addresses import Addresses
-from bus.clock import ManualClock
 from bus.codec import Stamp
-from bus.dispatcher import Dispatcher
-from bus.errors import WireError
-from bus.jobs import JobClient, Lease, query_jobs
-from bus.messages.jobs import Answer, Heard, Job, JobFailed, JobInfo, JobMoved, Recall, Transcribe
-from bus.spool import Spool
-from tests.waiting import pump_until
-
-Context = zmq.Context[zmq.Socket[bytes]]
-
-
-def speech(turn: str = "a", stream: str = "mic") -> Job:
-    return Job(turn=turn, stream=stream, work=Transcribe(first_sample=0, audio_ms=1000, speech_ms=800))
-
-
-def heard(turn: str = "a") -> Job:
-    return Job(turn=turn, stream="mic", work=Heard(transcript="hello"))
-
-
-@dataclass
-class Plane:
-    """A dispatcher and its clients."""
-
-    addresses: Addresses
-    context: Context
-    clock: ManualClock = field(default_factory=ManualClock)
-    moved: list[tuple[str, str]] = field(default_factory=list)
-    troubles: list[str] = field(default_factory=list)
-    bad: list[WireError] = field(default_factory=list)
-    clients: list[JobClient] = field(default_factory=list)
-
-    def start(self) -> None:
-        self.spool = Spool(self.addresses.spool)
-        self.dispatcher = Dispatcher(
-            self.context,
-            self.addresses.jobs,
-            self.spool,
-            Stamp("dispatcher", "1"),
-            self.clock,
-            max_attempts=3,
-            deadlines_s={"transcribe": 10.0},
-            on_moved=self._on_moved,
-            on_trouble=self.troubles.append,
-            on_bad=self.bad.append,
-        )
-
-    def _on_moved(self, job: Job, moved: JobMoved) -> None:
-        self.moved.append((job.stage, moved.state))
-
-    def die(self) -> None:
-        """As kill -9 leaves it: no goodbye, and only what is in the spool survives."""
-        self.dispatcher.close()
-
-    def client(self, name: str, incarnation: str = "1") -> JobClient:
-        client = JobClient(self.context, self.addresses.jobs, Stamp(name, incarnation))
-        self.clients.append(client)
-        return client
-
-    def until(self, condition: Callable[[], object]) -> None:
-        pump_until(condition, *(self._pump(client) for client in self.clients), self._serve)
-
-    def _pump(self, client: JobClient) -> Callable[[], None]:
-        def step() -> None:
-            while client.monitor.poll(0):
-                client.notice_connection()
-            client.receive()
-
-        return step
-
-    def _serve(self) -> None:
-        if not self.dispatcher.socket.closed and self.dispatcher.socket.poll(1):
-            self.dispatcher.receive()
-
-    def worker(self, name: str, queue: str, incarnation: str = "1") -> tuple[JobClient, list[Lease]]:
-        leases: list[Lease] = []
-        client = self.client(name, incarnation)
-        client.work(queue, leases.append)
-        return client, leases
-
-
-@pytest.fixture
-def plane(addresses: Addresses, context: Context) -> Iterator[Plane]:
-    plane = Plane(addresses, context)
-    plane.start()
-    yield plane
-    for client in plane.clients:
-        client.close()
-    plane.dispatcher.close()
+from bus.messages.jobs import Answer, Heard, Job, JobFailed, JobMoved, Recall
+from tests.unit.bus.plane import Plane, heard, speech
 
 
 def test_a_submitted_job_reaches_a_worker_with_its_sound(plane: Plane) -> None:
@@ -184,7 +94,7 @@ def test_after_its_attempts_a_job_is_parked_and_the_user_is_told(plane: Plane) -
         plane.dispatcher.tick()
     plane.until(lambda: turns)
     assert (turns[0].job.stage, turns[0].job.turn) == ("parked", "a")
-    (info,) = [info for info in _query(plane) if info.state == "parked"]
+    (info,) = [info for info in plane.jobs() if info.state == "parked"]
     assert (info.stage, info.reason, info.attempts) == ("transcribe", "no luck", 3)
 
 
@@ -248,7 +158,7 @@ def test_a_job_whose_worker_died_together_with_the_dispatcher_goes_to_the_succes
 def test_a_lease_that_never_reached_its_worker_is_given_again_soon(plane: Plane) -> None:
     plane.client("vad").submit(speech())
     plane.until(lambda: not plane.clients[0].outstanding)
-    plane.spool.lease(speech().id, "whisper-1/1")
+    plane.spool.lease(speech().id, {"whisper-1/1": 1})
     plane.die()
     plane.start()
     _, leases = plane.worker("whisper-1", "stt")
@@ -294,7 +204,7 @@ def test_a_disk_that_cannot_be_written_loses_nothing_and_is_told_once(plane: Pla
     vad = plane.client("vad")
     real = plane.spool.add
 
-    def full(*_arguments: object) -> tuple[int, int]:
+    def full(*_arguments: object, **_options: object) -> tuple[int, int]:
         raise sqlite3.OperationalError("database or disk is full")
 
     monkeypatch.setattr(plane.spool, "add", full)
@@ -320,7 +230,7 @@ def test_a_failure_is_told_once_and_what_is_told_again_does_not_end_the_next_att
     plane.until(lambda: len(leases) == 2)
     client.end_lease(leases[0], JobFailed(lease=leases[0].id, job_id=speech().id, reason="again", retry=False))
     plane.until(lambda: not client.outstanding)
-    (info,) = _query(plane)
+    (info,) = plane.jobs()
     assert (info.state, info.attempts) == ("leased", 2)
 
 
@@ -330,7 +240,7 @@ def test_a_lease_that_could_not_be_written_is_given_when_the_disk_has_room_again
     plane.until(lambda: not vad.outstanding)
     real = plane.spool.lease
 
-    def full(_job_id: str, _holder: str) -> None:
+    def full(*_arguments: object) -> None:
         raise sqlite3.OperationalError("database or disk is full")
 
     monkeypatch.setattr(plane.spool, "lease", full)
@@ -354,17 +264,8 @@ def test_a_dead_workers_job_goes_on_although_the_disk_is_full(plane: Plane, monk
         raise sqlite3.OperationalError("database or disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(plane.spool, "put_back", full)
+        patch.setattr(plane.spool, "release", full)
         plane.dispatcher.worker_exited("whisper-1", "1")
     _, again = plane.worker("whisper-2", "stt")
     plane.until(lambda: again)
     assert again[0].job == speech()
-
-
-def _query(plane: Plane) -> list[JobInfo]:
-    answers: list[list[JobInfo]] = []
-    asker = threading.Thread(target=lambda: answers.append(query_jobs(plane.context, plane.addresses.jobs, Stamp("cli", "1"), "", 10.0)))
-    asker.start()
-    plane.until(lambda: answers)
-    asker.join()
-    return answers[0]

@@ -12,8 +12,9 @@ import pytest
 
 from bus.errors import SpoolError, StorageTrouble
 from bus.messages.jobs import Job
-from bus.spool import Spool, forget_parked, open_spool
-from tests.unit.bus.test_spool import job
+from bus.parked import drop_parked
+from bus.spool import Spool, open_spool
+from tests.unit.bus.test_spool import NOW, job
 
 SECRET = b"what is two plus three"
 OPEN = 40
@@ -25,9 +26,9 @@ def path(tmp_path: Path) -> Path:
     live = tmp_path / "live"
     spool = Spool(live)
     for number in range(OPEN - 1):
-        spool.add(job(f"t{number}"), None, SECRET + bytes(3000))
+        spool.add(job(f"t{number}"), None, SECRET + bytes(3000), born=NOW)
     spool.tidy()
-    spool.add(job(f"t{OPEN - 1}"), None, SECRET)
+    spool.add(job(f"t{OPEN - 1}"), None, SECRET, born=NOW)
     found = tmp_path / "spool"
     for suffix in ("", "-wal", "-shm"):
         shutil.copy(f"{live}{suffix}", f"{found}{suffix}")
@@ -45,7 +46,7 @@ def opened(path: Path) -> tuple[list[str], str]:
     with closing(spool):
         found = turns([stored.job for stored in spool.load()])
         new = job(f"new-{len(found)}")
-        spool.add(new, None, b"pcm")
+        spool.add(new, None, b"pcm", born=NOW)
         assert spool.payload(new.id) == b"pcm"
     return found, note
 
@@ -167,5 +168,5 @@ def test_forgetting_everything_takes_what_was_set_aside_with_it(path: Path) -> N
     tear_a_page(path)
     opened(path)
     assert any(SECRET in file.read_bytes() for file in path.parent.glob("spool.damaged-*"))
-    forget_parked(path, None)
+    drop_parked(path, lambda _: True, set_aside=True)
     assert not list(path.parent.glob("spool.damaged-*"))

@@ -67,6 +67,11 @@ def test_a_voice_that_gave_no_words_is_asked_again_when_it_spoke_for_long_enough
     assert heard("", rejected=reason, speech_ms=900).say == ""
 
 
+def test_a_turn_that_is_too_old_is_kept_as_unanswered_and_nothing_is_said() -> None:
+    step = next_step(GUIDE, Parked(failed_stage="answer", reason="not running", transcript="where am I", aloud=False))
+    assert step == Step("", Remember(role="guide", state="unanswered", transcript="where am I", reply="", detail="answer: not running"))
+
+
 def test_a_cough_makes_the_assistant_say_nothing() -> None:
     step = heard("", speech_ms=900)
     assert step.say == ""

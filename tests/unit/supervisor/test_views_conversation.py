@@ -14,7 +14,7 @@ from bus.messages.base import Body, Envelope, Message
 from bus.messages.jobs import JobMoved
 from bus.messages.reply import ReplyDelta, ReplyFinished, ReplyStarted, ReplyWaiting
 from bus.messages.speech import SpeechEnded, SpeechSkipped, TranscriptFinal
-from bus.messages.turn import TurnFinished, TurnRecord
+from bus.messages.turn import TurnFinished, TurnRecord, TurnsLeft
 from supervisor.views.conversation import SILENT_NS, Conversation, wait_line
 
 TIMINGS = {
@@ -291,3 +291,31 @@ def test_turns_of_one_stream_are_shown_whole_and_in_order(count: int, seed: int)
         merged.append((late if ready and (not early or chance.random() < 0.5) else early or late).pop(0))
     lines = [line for line in shown(*merged) if line.startswith(("User", "AI"))]
     assert lines == [line for name in opened for line in (f"User: Q {name}", f"AI  : one {name}")]
+
+
+def late(transcript: str, text: str, turn: str = "t1", state: str = "answered") -> Message:
+    finished = over(transcript, text, turn, state).body
+    assert isinstance(finished, TurnFinished)
+    return event(TurnFinished(record=finished.record, late=True), turn)
+
+
+def test_a_late_answer_is_told_as_that_once_and_with_its_question() -> None:
+    retried = event(JobMoved(job_id="t1/answer/1", state="retried"), "t1")
+    events = [retried, *reply("Two", " and two", attempt=10_001), late("A", "Two and two"), over("A", "Two and two")]
+    assert shown(*events) == ["A late answer:", "User: A", "AI  : Two and two"]
+
+
+def test_a_late_answer_waits_for_the_end_of_a_line_that_is_being_written() -> None:
+    text = shown(heard("B", "t2"), *reply("Four", turn="t2")[:2], late("A", "Two"), over("B", "Four", "t2"))
+    assert text[:5] == ["User: B", "AI  : Four", "A late answer:", "User: A", "AI  : Two"]
+
+
+def test_a_retry_that_fails_says_so() -> None:
+    (line,) = shown(late("A", "Sorry!", state="failed"))
+    assert line.startswith("Tried again, and given up again")
+
+
+def test_turns_that_were_left_unanswered_are_told_in_one_line_and_not_one_by_one() -> None:
+    unanswered = [over("A", "", turn, "unanswered") for turn in ("t1", "t2")]
+    (line,) = shown(*unanswered, event(TurnsLeft(number=2, since_wall_ns=0), turn="", stream=""))
+    assert re.fullmatch(r"2 turns since \d\d:\d\d were left unanswered; see `supervisor memory list`.*", line)
