@@ -20,6 +20,7 @@ ACTORS = {
     "dialogue": "actors.dialogue.actor:Dialogue",
     "memory": "actors.memory.actor:Memory",
     "llm": "actors.llm.actor:Llm",
+    "metrics": "actors.metrics.actor:Metrics",
     "recorder": "actors.recorder.actor:Recorder",
     "rehearsal-llm": "actors.rehearsal_llm.actor:RehearsalLlm",
 }

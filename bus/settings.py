@@ -280,6 +280,13 @@ class RecorderSettings(_Table, frozen=True):
     """Its size on disk at most."""
 
 
+class MetricsSettings(_Table, frozen=True):
+    """Figures for a Prometheus on this machine."""
+
+    port: Port = 0
+    """TCP port on 127.0.0.1 under which `/metrics` is served. 0: it is not."""
+
+
 class ConsoleSettings(_Table, frozen=True):
     """The conversation as the foreground `supervisor start` shows it."""
 
@@ -310,6 +317,7 @@ class Settings(_Table, frozen=True):
     jobs: JobsSettings = JobsSettings()
     launcher: LauncherSettings = LauncherSettings()
     recorder: RecorderSettings = RecorderSettings()
+    metrics: MetricsSettings = MetricsSettings()
     console: ConsoleSettings = ConsoleSettings()
     log: LogSettings = LogSettings()
 

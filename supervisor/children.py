@@ -43,7 +43,10 @@ class Child:
 def plan(settings: Settings, placement: Placement, *, foreground: bool) -> list[Child]:
     """The children, in the order of their start. With `foreground` the conversation is shown on the terminal."""
     light = format_cpu_list(placement.light)
-    base = [replace(_actor(name, light, settings), base=True) for name in (BROKER, "dispatcher", "recorder")]
+    base = [
+        replace(_actor(name, light, settings), base=True)
+        for name in (BROKER, "dispatcher", "recorder", *["metrics"] * bool(settings.metrics.port))
+    ]
     names = ["memory", "dialogue", "llm", "vad", *["rehearsal-llm"] * settings.rehearsal_llm.enabled]
     children = base + [_actor(name, light, settings) for name in names]
     for number, cpus in enumerate(placement.whisper, 1):

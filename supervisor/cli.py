@@ -85,12 +85,18 @@ def restart(actor: str, config: tuple[Path, ...], sets: tuple[str, ...]) -> None
 @cli.command()
 @configured
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per actor and line.")
-def status(config: tuple[Path, ...], sets: tuple[str, ...], as_json: bool) -> None:
+@click.option("--watch", is_flag=True, help="Keep it up to date, until Ctrl+C.")
+@click.option("--every", "interval_s", type=click.FloatRange(0.1), default=1.0, show_default=True, metavar="SECONDS", help="With --watch.")
+def status(config: tuple[Path, ...], sets: tuple[str, ...], as_json: bool, watch: bool, interval_s: float) -> None:
     """Show every actor's state."""
     from supervisor.client import status as ask_status
+    from supervisor.views import status as view
     from supervisor.views.status import json_line, show
 
-    state = ask_status(_instance(config, sets))
+    addresses = _instance(config, sets)
+    if watch and not as_json:
+        view.watch(lambda: ask_status(addresses), interval_s)
+    state = ask_status(addresses)
     if not as_json:
         show(state)
         return

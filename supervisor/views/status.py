@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import Final
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Final
 
 from bus.losses import MEANINGS
 from bus.messages.control import ActorInfo, ControlState
+
+if TYPE_CHECKING:
+    from rich.console import Group
 
 FIELDS: Final = ("actor", "state", "pid", "incarnation", "restarts", "up_s", "phase", "cpus", "rss_bytes", "last_exit", "losses")
 WIDTH_ELSEWHERE: Final = 140
@@ -19,10 +23,36 @@ def json_line(actor: ActorInfo) -> str:
     return json.dumps({field: getattr(actor, field) for field in FIELDS}, ensure_ascii=False)
 
 
+def watch(ask: Callable[[], ControlState], interval_s: float) -> None:
+    """Show the table, and keep it up to date until Ctrl+C; on anything but a terminal print it again and again."""
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console()
+    if not console.is_terminal:
+        while True:
+            show(ask())
+            time.sleep(interval_s)
+    with Live(picture(ask()), console=console, screen=True, auto_refresh=False) as live:
+        while True:
+            time.sleep(interval_s)
+            live.update(picture(ask()), refresh=True)
+
+
 def show(state: ControlState) -> None:
     """Print the table."""
-    from rich import box
     from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = WIDTH_ELSEWHERE
+    console.print(picture(state), soft_wrap=True)
+
+
+def picture(state: ControlState) -> Group:
+    """The table, and below it what is wrong and what was lost."""
+    from rich import box
+    from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
@@ -41,18 +71,11 @@ def show(state: ControlState) -> None:
         )
     for column in table.columns:
         column.no_wrap = True
-    console = Console()
-    if not console.is_terminal:
-        console.width = WIDTH_ELSEWHERE
-    console.print(table)
-    for actor in state.actors:
-        if actor.detail:
-            console.print(Text(f"  {actor.actor}: {actor.detail}"), soft_wrap=True)
-    lines = list(loss_lines(state))
-    if lines:
-        console.print(Text("\n  Lost or set aside", "yellow"))
-    for line in lines:
-        console.print(Text(f"  {line}"), soft_wrap=True)
+    below = [Text(f"  {actor.actor}: {actor.detail}") for actor in state.actors if actor.detail]
+    losses = [Text(f"  {line}") for line in loss_lines(state)]
+    if losses:
+        below += [Text("\n  Lost or set aside", "yellow"), *losses]
+    return Group(table, *below)
 
 
 def loss_lines(state: ControlState) -> Iterator[str]:

@@ -1,0 +1,1 @@
+"""Figures for Prometheus, drawn from the events."""
