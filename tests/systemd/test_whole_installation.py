@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
+import pytest
+
 from tests.systemd.machine import CONFIG, SPEECH, SUPERVISOR, Machine, turns_of
 from tests.waiting import wait_until
 
+SAID = "What is two plus three?"
 USERS_FILES = {"passwd", "group", "shadow", "gshadow", "passwd-", "group-", "shadow-", "gshadow-"}
 
 
@@ -67,30 +73,58 @@ def test_the_container_of_the_language_model_is_started_as_the_environment_file_
     machine.run(SUPERVISOR, "uninstall", "--systemd", "--purge")
 
 
-def test_a_user_installs_and_runs_it_alone(machine: Machine) -> None:
-    uid = machine.run("id", "-u", "anna").stdout.strip()
-    runtime = f"/run/user/{uid}"
-    environ = ["env", "HOME=/home/anna", f"XDG_RUNTIME_DIR={runtime}"]
+class Anna:
+    """A user with a service manager of her own."""
 
-    def as_anna(*command: str, check: bool = True) -> str:
-        return machine.run(*environ, *command, user="anna", check=check).stdout
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        runtime = f"/run/user/{machine.run('id', '-u', 'anna').stdout.strip()}"
+        self._environ = ["HOME=/home/anna", f"XDG_RUNTIME_DIR={runtime}"]
+        machine.run("install", "-d", "-m", "700", "-o", "anna", runtime)
+        machine.run(
+            "systemd-run", "--quiet", "--unit=anna", "--uid=anna", "-p", "Delegate=yes", "-p", "Type=notify",
+            *(f"--setenv={value}" for value in self._environ), "/lib/systemd/systemd", "--user",
+        )  # fmt: skip
 
-    machine.run("install", "-d", "-m", "700", "-o", "anna", runtime)
-    machine.run(
-        "systemd-run", "--quiet", "--unit=anna", "--uid=anna", "-p", "Delegate=yes", "-p", "Type=notify",
-        *(f"--setenv={value}" for value in environ[1:]), "/lib/systemd/systemd", "--user",
-    )  # fmt: skip
-    said = as_anna(SUPERVISOR, "install", "--systemd", "--user")
+    def run(self, *command: str) -> str:
+        return self._machine.run("env", *self._environ, *command, user="anna").stdout
+
+    def turns(self) -> list[str]:
+        """What was heard so far."""
+        return [json.loads(line)["transcript"] for line in self.run(SUPERVISOR, "memory", "export", "--json").splitlines()]
+
+
+@pytest.fixture(scope="module")
+def anna(machine: Machine) -> Anna:
+    user = Anna(machine)
+    said = user.run(SUPERVISOR, "install", "--systemd", "--user")
     assert "systemctl --user enable --now earshot.service" in said
+    return user
+
+
+@pytest.mark.skipif(not shutil.which("pulseaudio"), reason="not installed here: pulseaudio (see tests/fakes/virtual_microphone.py)")
+def test_the_units_of_a_user_hear_the_users_microphone(anna: Anna, machine: Machine) -> None:
+    machine.write("/home/anna/.config/earshot/earshot.toml", CONFIG + '[mic]\nsource = "device"\n')
+    anna.run("systemd-run", "--user", "--quiet", "--unit=sound", "pulseaudio", "-n", "--daemonize=no", "--exit-idle-time=-1",
+             "--load=module-native-protocol-unix", "--load=module-null-sink")  # fmt: skip
+    wait_until(lambda: "Server Name" in anna.run("sh", "-c", "pactl info 2>&1 || true"))
+    anna.run("systemctl", "--user", "start", "earshot.target")
+    wait_until(lambda: '"mic", "state": "ready"' in anna.run(SUPERVISOR, "status", "--json"))
+    anna.run("paplay", f"{SPEECH}/sum-rms.wav")  # to the speaker, whose monitor is the microphone
+    wait_until(lambda: SAID in anna.turns())
+    anna.run(SUPERVISOR, "stop")
+
+
+def test_a_user_installs_and_runs_it_alone(anna: Anna, machine: Machine) -> None:
     machine.write("/home/anna/.config/earshot/earshot.toml", CONFIG)
     for unit in ("earshot.target", "earshot.service"):
-        as_anna("systemctl", "--user", "start", unit)
-        (turn,) = turns_of(as_anna(SUPERVISOR, "hear", "--json", f"{SPEECH}/sum-rms.wav"))
-        assert turn["transcript"] == "What is two plus three?"
-    as_anna(SUPERVISOR, "stop")
-    as_anna("systemctl", "--user", "start", "earshot.target")
-    as_anna(SUPERVISOR, "restart", "memory")
-    as_anna(SUPERVISOR, "stop")
+        anna.run("systemctl", "--user", "start", unit)
+        (turn,) = turns_of(anna.run(SUPERVISOR, "hear", "--json", f"{SPEECH}/sum-rms.wav"))
+        assert turn["transcript"] == SAID
+    anna.run(SUPERVISOR, "stop")
+    anna.run("systemctl", "--user", "start", "earshot.target")
+    anna.run(SUPERVISOR, "restart", "memory")
+    anna.run(SUPERVISOR, "stop")
     assert not [line for line in machine.processes("anna") if "actors" in line]
-    as_anna(SUPERVISOR, "uninstall", "--systemd", "--user", "--purge")
-    assert as_anna("find", "/home/anna/.config", "/home/anna/.local", "-name", "*earshot*").strip() == ""
+    anna.run(SUPERVISOR, "uninstall", "--systemd", "--user", "--purge")
+    assert anna.run("find", "/home/anna/.config", "/home/anna/.local", "-name", "*earshot*").strip() == ""
