@@ -27,7 +27,7 @@ from bus.clock import SystemClock
 from bus.codec import Errors, Stamp
 from bus.errors import EarshotError, SetupError, WireError
 from bus.events import LoopBack, Publisher, Subscriber, monitor_event
-from bus.jobs import JobClient, LeaseHandler
+from bus.jobs import JobClient, Lease, LeaseHandler
 from bus.losses import CHECK_INTERVAL_S, Cause, Losses, Told
 from bus.messages.base import Body, Message
 from bus.messages.jobs import Job
@@ -104,7 +104,12 @@ class Runtime:
 
     def work(self, queue: str, handler: LeaseHandler) -> None:
         """Be a worker of `queue`: `handler` gets one lease at a time and ends it, now or later."""
-        self.jobs.work(queue, handler)
+
+        def about_its_turn(lease: Lease) -> None:
+            with self.log.about(lease.job.turn):
+                handler(lease)
+
+        self.jobs.work(queue, about_its_turn)
 
     @property
     def jobs(self) -> JobClient:

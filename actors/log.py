@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 
@@ -42,7 +43,17 @@ class Log:
         self._level = LEVELS[level]
         self._style = style
         self._bound = bound
+        self._turn = ""
         self._made: Any = None
+
+    @contextmanager
+    def about(self, turn: str) -> Iterator[None]:
+        """Every line that is written within this block by the main loop has the turn on it."""
+        before, self._turn = self._turn, turn
+        try:
+            yield
+        finally:
+            self._turn = before
 
     def debug(self, event: str, **values: Any) -> None:
         self._write("debug", event, values)
@@ -65,6 +76,8 @@ class Log:
             return
         if self._made is None:
             self._made = _make(self._style).bind(**self._bound)
+        if self._turn:
+            values = {"turn": self._turn, **values}
         getattr(self._made, method)(event, **values)
 
 

@@ -96,7 +96,8 @@ class Llm:
 
     def _wait_with(self, lease: Lease, reason: str) -> None:
         """The server is not there while a question waits for it: the user is told once, and the job is kept."""
-        self._wait(reason)
+        with self._runtime.log.about(lease.job.turn):
+            self._wait(reason)
         if not self._silence.told:
             self._silence.told = True
             self._publish(lease, ReplyWaiting(reason=reason))
@@ -112,7 +113,8 @@ class Llm:
     def _fail(self, lease: Lease, error: errors.LlmError, retry: bool) -> None:
         if not retry:
             self._silence.end()
-        self._trouble(str(error))
+        with self._runtime.log.about(lease.job.turn):
+            self._trouble(str(error))
         lease.failed(str(error), retry=retry, delay_ms=RETRY_DELAY_MS)
 
     def _wait(self, reason: str) -> None:

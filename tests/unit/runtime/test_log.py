@@ -1,10 +1,15 @@
-"""A log that cannot be written costs its lines and nothing else."""
+"""A log tells whom and which turn a line is about; one that cannot be written costs its lines and nothing else."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+from actors.log import Log
 
 PROGRAM = """
 import sys, threading
@@ -38,3 +43,13 @@ def test_what_can_be_written_is_written(tmp_path: Path) -> None:
     assert "something happened" in text
     assert "another line" in text
     assert "ZeroDivisionError" in text
+
+
+def test_a_line_about_a_turn_has_the_turn_on_it_and_the_next_one_has_not(capsys: pytest.CaptureFixture[str]) -> None:
+    log = Log("info", "json", actor="llm", incarnation="a.1")
+    with log.about("mic-e-480"):
+        log.warning("it takes long")
+    log.warning("something else")
+    first, second = (json.loads(line) for line in capsys.readouterr().err.splitlines())
+    assert (first["turn"], first["actor"], first["event"]) == ("mic-e-480", "llm", "it takes long")
+    assert "turn" not in second
