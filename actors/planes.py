@@ -109,6 +109,7 @@ class DispatcherActor:
         """Turns were too old to be answered. Told when everything runs: before that nobody is there to show it."""
         left = TurnsLeft(number=number, since_wall_ns=since_wall_ns)
         self._runtime.log.warning("turns of an earlier run were too old to be answered", number=number)
+        self._runtime.status(f"turns of an earlier run left unanswered: {number}; see `supervisor parked list`")
 
         def tell(message: Message) -> None:
             body = message.body

@@ -419,9 +419,10 @@ class Dispatcher:
         return ParkedSettled(job_ids=[stored.job.id for stored in parked])
 
     def _revised(self, job: Job) -> Job:
-        """The job without its old times. A turn that was only to be remembered is no late answer: the user has had it."""
-        marks = {} if isinstance(job.work, Remember) else {RETRIED: self._clock.monotonic_ns()}
-        return Job(turn=job.turn, stream=job.stream, work=job.work, revision=self._spool.newest_revision(job.turn) + 1, marks=marks)
+        """The job as the next revision of its turn. Its times begin anew, but those of a turn that was only to be remembered: that is
+        no late answer, the user has had it."""
+        marks = job.marks if isinstance(job.work, Remember) else {RETRIED: self._clock.monotonic_ns()}
+        return msgspec.structs.replace(job, revision=self._spool.newest_revision(job.turn) + 1, marks=marks)
 
     def _drop(self, job_ids: Sequence[str]) -> ParkedSettled:
         parked = [stored for stored in self._spool.parked() if stored.job.id in job_ids]

@@ -31,6 +31,8 @@ from bus.messages.jobs import (
     JobsQuery,
     JobsState,
     JobSubmit,
+    ParkedRetry,
+    ParkedSettled,
     WorkerBye,
     WorkerHello,
 )
@@ -142,6 +144,11 @@ class JobClient:
         self._queue, self._handler = queue, handler
         self._hello()
 
+    def retry_parked(self, job_ids: Sequence[str]) -> None:
+        """Have given-up jobs tried again, for a worker that knows that what they failed of is over. Not repeated: what is lost with a
+        dispatcher stays parked, for the user to see."""
+        self._send(_Unsent(ParkedRetry(job_ids=list(job_ids))))
+
     @property
     def outstanding(self) -> int:
         """How many submissions and lease ends have not been acknowledged."""
@@ -233,6 +240,8 @@ class JobClient:
                 self._begin(offer, message.payload)
             case JobCancel(lease=lease):
                 self._cancel(lease)
+            case ParkedSettled():
+                pass
             case other:
                 raise WireError(f"{other.topic}: not for a worker")
 

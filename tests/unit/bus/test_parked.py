@@ -67,7 +67,18 @@ def test_a_turn_that_was_only_to_be_remembered_is_no_late_answer(plane: Plane) -
     park(plane, Job(turn="a", stream="mic", work=Remember(role="", state="answered", transcript="", reply=""), marks={"committed": 3}))
     ask(plane, ParkedRetry(job_ids=["a/remember/0"]))
     (stored,) = plane.spool.load()
-    assert stored.job.marks == {}
+    assert stored.job.marks == {"committed": 3}
+
+
+def test_a_worker_may_have_jobs_retried_that_failed_of_what_is_over(plane: Plane) -> None:
+    park(plane, speech())
+    client, leases = plane.worker("whisper-1", "stt", "9")
+    client.retry_parked([speech().id])
+    plane.until(lambda: leases)
+    assert leases[0].job.id == "a/transcribe/1"
+    leases[0].done()
+    plane.until(lambda: not client.outstanding)
+    assert plane.bad == []
 
 
 def test_a_retried_turn_waits_behind_those_that_are_under_way_and_they_do_not_wait_for_it(plane: Plane) -> None:
