@@ -432,7 +432,10 @@ def parked() -> None:
 @click.option("--words", is_flag=True, help="Show what was said, too.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per job and line.")
 def parked_list(config: tuple[Path, ...], sets: tuple[str, ...], words: bool, as_json: bool) -> None:
-    """Show the given-up jobs: since when, how often each was tried, and why it failed."""
+    """Show the given-up jobs.
+
+    With them: since when, how often each was tried, and why it failed.
+    """
     from supervisor import parked as work
 
     found = work.listed(_instance(config, sets))
@@ -450,7 +453,10 @@ def parked_list(config: tuple[Path, ...], sets: tuple[str, ...], words: bool, as
 @click.option("--all", "everything", is_flag=True, help="All of them.")
 @configured
 def parked_retry(jobs: tuple[str, ...], everything: bool, config: tuple[Path, ...], sets: tuple[str, ...]) -> None:
-    """Have given-up jobs tried again, by their name or the name of their turn. What was asked is answered after all, late."""
+    """Try given-up jobs again.
+
+    JOB is the name of a job or of a turn. What was asked is answered after all, late.
+    """
     from supervisor import parked as work
 
     chosen = work.retry(_instance(config, sets), jobs, everything=everything)
@@ -462,7 +468,10 @@ def parked_retry(jobs: tuple[str, ...], everything: bool, config: tuple[Path, ..
 @click.option("--all", "everything", is_flag=True, help="All of them.")
 @configured
 def parked_drop(jobs: tuple[str, ...], everything: bool, config: tuple[Path, ...], sets: tuple[str, ...]) -> None:
-    """Drop given-up jobs for good, with the sound and the words in them. What memory keeps of their turns stays."""
+    """Drop given-up jobs for good.
+
+    JOB is the name of a job or of a turn. The sound and the words in them are wiped; what memory keeps of their turns stays.
+    """
     from supervisor import parked as work
 
     chosen = work.drop(_instance(config, sets), jobs, everything=everything)
