@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 Callback = Callable[[], None]
+SWEEP_AT_LEAST = 64
 
 
 @dataclass(order=True)
@@ -32,6 +33,7 @@ class Timers:
         self._clock_ns = clock_ns
         self._heap: list[Timer] = []
         self._order = itertools.count()
+        self._sweep_at = SWEEP_AT_LEAST
 
     def after(self, delay_s: float, callback: Callback) -> Timer:
         """Call `callback` once, `delay_s` from now."""
@@ -43,6 +45,10 @@ class Timers:
         return self._push(Timer(self._clock_ns() + interval_ns, next(self._order), callback, interval_ns))
 
     def _push(self, timer: Timer) -> Timer:
+        if len(self._heap) > self._sweep_at:  # else a far timer that is planned anew for each message would never go
+            self._heap = [other for other in self._heap if not other.cancelled]
+            heapq.heapify(self._heap)
+            self._sweep_at = max(SWEEP_AT_LEAST, 2 * len(self._heap))
         heapq.heappush(self._heap, timer)
         return timer
 

@@ -18,13 +18,15 @@ import zmq
 from bus.addresses import Addresses, Lock
 from bus.codec import Stamp, decode
 from bus.errors import AddressError, WireError
-from bus.events import configure
+from bus.events import configure, received
 from bus.lifesign import Death, LifeSign
 from bus.limits import (
     AUDIO_HIGH_WATER_MARK,
     FRAME_BYTES,
     FRAME_SAMPLES,
     HISTORY_CHUNK_FRAMES,
+    HISTORY_HIGH_WATER_MARK,
+    MAX_MESSAGES_AT_ONCE,
     SAMPLE_RATE_HZ,
 )
 from bus.messages.audio import AudioCommit, AudioFrame, AudioHistory, AudioSince
@@ -89,15 +91,17 @@ class AudioSource:
         self._life = None if can_wait else LifeSign(addresses.audio_file(stream, "life"), self.mark.epoch)
         self.ended = False
         self._hole_sample = self._hole_samples = 0
+        self._ahead: Mark | None = None
         frames = ring_s * SAMPLE_RATE_HZ // FRAME_SAMPLES
         self._ring = Ring(frames * FRAME_SAMPLES, self.mark.sample)
         self._captured_ns = array("q", bytes(8 * frames))
         self._live = context.socket(zmq.PUB)
         self.history = context.socket(zmq.ROUTER)
         self._socket_files = [addresses.audio_file(stream, kind) for kind in ("live", "hist")]
-        for socket, endpoint in ((self._live, addresses.audio_live(stream)), (self.history, addresses.audio_history(stream))):
-            configure(socket, AUDIO_HIGH_WATER_MARK)
-            socket.bind(endpoint)
+        configure(self._live, AUDIO_HIGH_WATER_MARK)
+        configure(self.history, HISTORY_HIGH_WATER_MARK)
+        self._live.bind(addresses.audio_live(stream))
+        self.history.bind(addresses.audio_history(stream))
 
     @property
     def predecessor(self) -> Death | None:
@@ -133,6 +137,9 @@ class AudioSource:
         self._ring.append(first_sample, pcm)
         if self._life:
             self._life.note(self._ring.newest, captured_ns)  # before anybody hears of it, so that it is never less than what was heard
+        if self._ahead is not None and self._ahead.sample <= self.newest:
+            mark, self._ahead = self._ahead, None
+            self._commit(mark)
         self._send_live(AudioFrame(epoch=self.epoch, first_sample=first_sample, captured_ns=captured_ns), pcm)
 
     def end(self, captured_ns: int) -> None:
@@ -142,11 +149,7 @@ class AudioSource:
 
     def serve(self) -> None:
         """Answer what readers have asked."""
-        while True:
-            try:
-                peer, *frames = self.history.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return
+        for peer, *frames in received(self.history):
             try:
                 self._answer(peer, decode(frames))
             except WireError as error:
@@ -181,19 +184,28 @@ class AudioSource:
             case AudioSince(epoch=epoch, first_sample=first_sample):
                 self._send_history(peer, epoch, first_sample)
             case AudioCommit(epoch=epoch, sample=sample, note=note):
-                if epoch == self.epoch and sample >= self.mark.sample:
-                    self.mark = Mark(epoch, sample, note)
-                    if self._can_wait:
-                        with suppress(OSError):  # a full disk: a successor begins a little earlier, and names the same turns
-                            self.mark.write(self._mark_file)
+                if epoch == self.epoch:
+                    self._commit(Mark(epoch, sample, note))
             case other:
                 raise WireError(f"{other.topic}: not for an audio source")
+
+    def _commit(self, mark: Mark) -> None:
+        if mark.sample > self.newest:
+            if not self._can_wait:
+                raise WireError(f"{AudioCommit.topic}: of sample {mark.sample}, but {self.newest} is the newest")
+            self._ahead = mark  # said to a predecessor that had come further: it holds once we are there
+        elif mark.sample >= self.mark.sample:
+            self.mark = mark
+            if self._can_wait:
+                with suppress(OSError):  # a full disk: a successor begins a little earlier, and names the same turns
+                    self.mark.write(self._mark_file)
 
     def _send_history(self, peer: bytes, epoch: str, wanted: int) -> None:
         if wanted < 0:
             wanted = self.mark.sample
         elif epoch not in ("", self.epoch):
             wanted = 0
+        wanted -= wanted % FRAME_SAMPLES  # whole frames only
         first, pcm = self._ring.read(wanted, HISTORY_CHUNK_FRAMES * FRAME_SAMPLES)
         times = [self._captured_ns[self._slot(first + offset)] for offset in range(0, len(pcm) // 2, FRAME_SAMPLES)]
         answer = AudioHistory(
@@ -288,7 +300,9 @@ class AudioReader:
     def read(self) -> Iterator[Heard]:
         """Yield what can be had now, in order and without a hole that is not told of."""
         for socket in (self.history, self.live):
-            while int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:  # cheaper than an exception for each frame
+            for _ in range(MAX_MESSAGES_AT_ONCE):
+                if not int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:  # cheaper than an exception for each frame
+                    break
                 try:
                     yield from self._hear(decode(socket.recv_multipart(zmq.NOBLOCK)))
                 except WireError as error:

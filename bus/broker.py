@@ -7,6 +7,7 @@ import threading
 import zmq
 
 from bus.events import configure
+from bus.limits import MAX_EVENT_BYTES
 
 
 class Broker:
@@ -16,7 +17,7 @@ class Broker:
         self._front = context.socket(zmq.XSUB)
         self._back = context.socket(zmq.XPUB)
         for socket, endpoint in ((self._front, endpoint_in), (self._back, endpoint_out)):
-            configure(socket)
+            configure(socket, largest_bytes=MAX_EVENT_BYTES)
             socket.bind(endpoint)
         self._control, control = _pair(context)
         self._thread = threading.Thread(target=self._forward, args=(control,), name="proxy", daemon=True)

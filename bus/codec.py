@@ -24,6 +24,7 @@ from bus.limits import (
 from bus.messages.base import Body, Envelope, Message, body_type
 
 _ENCODER = msgspec.msgpack.Encoder()
+MAX_COMPLAINT_CHARS = 200
 
 
 class Stamp:
@@ -103,7 +104,7 @@ def _what_is_wrong(head: bytes, error: Exception) -> str:
     if version != SCHEMA_VERSION:
         return _other_version(version)
     if isinstance(error, msgspec.ValidationError):
-        return str(error)
+        return str(error)[:MAX_COMPLAINT_CHARS]  # it quotes what the peer sent
     return f"head is not msgpack ({type(error).__name__})"
 
 

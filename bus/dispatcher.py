@@ -17,12 +17,13 @@ import zmq
 from bus.clock import Clock
 from bus.codec import Stamp, decode
 from bus.errors import WireError
-from bus.events import configure
+from bus.events import configure, received
 from bus.leases import Board, Entry, Hold, Worker, bounded_ms
 from bus.limits import JOB_HIGH_WATER_MARK, MAX_UTTERANCE_S
 from bus.losses import Cause
 from bus.messages.base import Body, Message
 from bus.messages.jobs import (
+    MAX_LISTED_JOBS,
     Job,
     JobAccepted,
     JobCancel,
@@ -46,6 +47,7 @@ from bus.messages.jobs import (
     WorkerHello,
 )
 from bus.moments import Moment, this_moment
+from bus.peers import Peers
 from bus.resume import Limit, left_behind
 from bus.spool import Spool, Stored
 from bus.sqlite import fault_of
@@ -96,7 +98,6 @@ class Dispatcher:
         too old and when the oldest of them was spoken (wall time, ns).
         """
         self._spool = spool
-        self._stamp = stamp
         self._clock = clock
         self._deadlines_s = deadlines_s
         self._hedge_after_s = hedge_after_s
@@ -107,7 +108,7 @@ class Dispatcher:
         self._on_count = on_count
         self._on_left = on_left
         self._moment = moment
-        self._unsaid: list[Callable[[], None]] = []
+        self._unsaid: list[Callable[[], object]] = []
         self._sweep_at_ns: int | None = None
         self._tidy_at_ns: int | None = None
         self._board = Board(max_attempts)
@@ -115,16 +116,12 @@ class Dispatcher:
         self._load(limit)
         self.socket = context.socket(zmq.ROUTER)
         configure(self.socket, JOB_HIGH_WATER_MARK)
-        self.socket.setsockopt(zmq.ROUTER_HANDOVER, 1)  # a worker that reconnects takes its own name back
+        self._peers = Peers(self.socket, stamp)
         self.socket.bind(endpoint)
 
     def receive(self) -> None:
         """Handle all that has arrived, then give out what can be given."""
-        while True:
-            try:
-                peer, *frames = self.socket.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                break
+        for peer, *frames in received(self.socket):
             try:
                 self._handle(peer, decode(frames))
             except WireError as error:
@@ -138,7 +135,7 @@ class Dispatcher:
             for entry, key in self._board.expired(now_ns):
                 lease = entry.lease(entry.holds[key].attempt)
                 self._end_hold(entry, key, f"no result by its deadline from {key}", owes=True)
-                self._send(key.encode(), JobCancel(lease=lease))
+                self._peers.tell(key, JobCancel(lease=lease))
             if self._left:
                 self._leave_behind()
             if self._sweep_at_ns is not None and self._sweep_at_ns <= now_ns:
@@ -176,7 +173,8 @@ class Dispatcher:
             case WorkerHello() as hello:
                 self._hello(peer, key, hello)
             case WorkerBye():
-                self._lose(key, "its worker stopped")
+                if self._peers.is_at(key, peer):
+                    self._lose(key, "its worker stopped")
             case JobDone() as done:
                 self._done(peer, key, done)
             case JobFailed() as failed:
@@ -210,14 +208,15 @@ class Dispatcher:
 
     def _refuse(self, peer: bytes, job: Job, reason: str, cause: Cause) -> None:
         self._on_count(cause, job)
-        self._send(peer, JobRefused(job_id=job.id, reason=reason))
+        self._peers.send(peer, JobRefused(job_id=job.id, reason=reason))
 
     def _hello(self, peer: bytes, key: str, hello: WorkerHello) -> None:
         for predecessor in self._board.predecessors(key):
             self._lose(predecessor, "its worker was replaced")
         self._board.hello(key, hello.queue, hello.lease)
+        self._peers.greet(key, peer)
         if hello.lease and not self._resume(key, hello):
-            self._send(peer, JobCancel(lease=hello.lease))
+            self._peers.send(peer, JobCancel(lease=hello.lease))
         for entry in self._board.awaiting(key):  # it is there and does not have it: the result is on its way, or it never got it
             self._board.give_up_waiting(entry, key, self._in_ns(RECLAIM_S))
 
@@ -248,7 +247,7 @@ class Dispatcher:
             self._begin(fresh)
             for other, attempt in entry.holders.items():
                 if other != key:
-                    self._send(other.encode(), JobCancel(lease=entry.lease(attempt)))
+                    self._peers.tell(other, JobCancel(lease=entry.lease(attempt)))
             self._plan_wiping(entry.job)
             self._moved(entry.job, JobMoved(job_id=done.job_id, state="done", attempt=entry.attempts, worker=key))
         owed = self._board.credit(key, done.lease)
@@ -300,11 +299,11 @@ class Dispatcher:
             self._say(peer, make())
         except sqlite3.Error as error:
             self._trouble.tell_disk(error)
-            self._send(peer, JobRefused(job_id="", reason=f"the spool cannot be used: {fault_of(error, self._spool.path).text}"))
+            self._peers.send(peer, JobRefused(job_id="", reason=f"the spool cannot be used: {fault_of(error, self._spool.path).text}"))
 
     def _state(self, stream: str) -> JobsState:
         jobs = [entry.info() for entry in self._board.entries.values()] + [stored.info() for stored in self._spool.parked()]
-        return JobsState(jobs=[job for job in jobs if stream in ("", job.stream)])
+        return JobsState(jobs=[job for job in jobs if stream in ("", job.stream)][:MAX_LISTED_JOBS])
 
     # -- jobs -----------------------------------------------------------------------------------------------------
 
@@ -446,26 +445,33 @@ class Dispatcher:
         with self._trouble.caught():
             for entry in self._board.spent(self._clock.monotonic_ns()):
                 self._park(entry, entry.reason or "its worker died", "")
-            for worker, entry in self._board.assignments(self._clock.monotonic_ns()):
-                payload = self._spool.payload(entry.job.id) if isinstance(entry.job.work, Transcribe) else None
-                self._spool.lease(entry.job.id, {**entry.holders, worker.key: entry.attempts + 1})
-                self._offer(worker, entry, payload)
-                self._trouble.written()
+            all_there = False
+            while not all_there:
+                all_there = True
+                for worker, entry in self._board.assignments(self._clock.monotonic_ns()):
+                    payload = self._spool.payload(entry.job.id) if isinstance(entry.job.work, Transcribe) else None
+                    self._spool.lease(entry.job.id, {**entry.holders, worker.key: entry.attempts + 1})
+                    all_there = self._offer(worker, entry, payload) and all_there
+                    self._trouble.written()
         unsaid, self._unsaid = self._unsaid, []
         for say in unsaid:
             say()
 
-    def _offer(self, worker: Worker, entry: Entry, payload: bytes | None) -> None:
-        """The attempt is in the spool: the worker gets it."""
+    def _offer(self, worker: Worker, entry: Entry, payload: bytes | None) -> bool:
+        """The attempt is in the spool: the worker gets it. Return False when it is not there: that was no attempt."""
         state = "leased" if entry.waiting else "hedged"
         deadline_ns, late_ns = self._times_ns(entry.job)
         hold = self._board.lease(worker, entry, deadline_ns, late_ns)
         deadline_ms = (deadline_ns - self._clock.monotonic_ns()) // 1_000_000
         offer = JobLease(lease=entry.lease(hold.attempt), attempt=hold.attempt, deadline_ms=deadline_ms, job=entry.job)
-        self._send(worker.key.encode(), offer, payload)
+        if not self._peers.tell(worker.key, offer, payload):
+            self._board.never_reached(worker, entry)
+            self._spool.take_back(entry.job.id, entry.holders)
+            return False
         if state == "hedged":
             self._on_count("jobs-hedged", entry.job)
         self._moved(entry.job, JobMoved(job_id=entry.job.id, state=state, attempt=hold.attempt, worker=worker.key))
+        return True
 
     def _times_ns(self, job: Job) -> tuple[int, int | None]:
         """When a lease that is given now ends, and from when on a second worker may have the job too."""
@@ -488,11 +494,7 @@ class Dispatcher:
 
     def _say(self, peer: bytes, body: Body) -> None:
         """Answer once the leases are out: the next stage of a turn waits for those, and nobody waits for this."""
-        self._unsaid.append(partial(self._send, peer, body))
+        self._unsaid.append(partial(self._peers.send, peer, body))
 
     def _moved(self, job: Job, moved: JobMoved) -> None:
         self._unsaid.append(partial(self._on_moved, job, moved))
-
-    def _send(self, peer: bytes, body: Body, payload: bytes | None = None) -> None:
-        # Never blocks: a peer that is gone or whose queue is full misses the message, and asks again.
-        self.socket.send_multipart([peer, *self._stamp.pack(body, payload=payload)], zmq.NOBLOCK)

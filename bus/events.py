@@ -15,7 +15,10 @@ from bus.codec import Stamp, decode
 from bus.errors import NoInstance, WireError
 from bus.limits import (
     EVENT_HIGH_WATER_MARK,
+    HANDSHAKE_MS,
+    MAX_EVENT_BYTES,
     MAX_HEAD_BYTES,
+    MAX_MESSAGES_AT_ONCE,
     MAX_PAYLOAD_BYTES,
     RECONNECT_MAX_MS,
     RECONNECT_MS,
@@ -24,14 +27,26 @@ from bus.messages.actor import Probe
 from bus.messages.base import Body, Message
 
 
-def configure(socket: zmq.Socket[bytes], high_water_mark: int = EVENT_HIGH_WATER_MARK) -> None:
-    """Set what every socket of ours wants: nothing lingers, nothing oversized comes in, quick reconnection."""
+def configure(
+    socket: zmq.Socket[bytes], high_water_mark: int = EVENT_HIGH_WATER_MARK, largest_bytes: int = max(MAX_HEAD_BYTES, MAX_PAYLOAD_BYTES)
+) -> None:
+    """Set what every socket of ours wants: nothing lingers, nothing oversized or half open comes in, quick reconnection."""
     socket.setsockopt(zmq.LINGER, 0)
-    socket.setsockopt(zmq.MAXMSGSIZE, max(MAX_HEAD_BYTES, MAX_PAYLOAD_BYTES))
+    socket.setsockopt(zmq.MAXMSGSIZE, largest_bytes)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
     socket.setsockopt(zmq.SNDHWM, high_water_mark)
     socket.setsockopt(zmq.RCVHWM, high_water_mark)
     socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
+
+
+def received(socket: zmq.Socket[bytes], at_most: int = MAX_MESSAGES_AT_ONCE) -> Iterator[list[bytes]]:
+    """Yield the messages that have arrived, without waiting. Not all of a flood: what is left makes the socket readable again."""
+    for _ in range(at_most):
+        try:
+            yield socket.recv_multipart(zmq.NOBLOCK)
+        except zmq.Again:
+            return
 
 
 def monitor_event(monitor: zmq.Socket[bytes]) -> int:
@@ -49,7 +64,7 @@ class Publisher:
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, stamp: Stamp) -> None:
         self.stamp = stamp
         self._socket = context.socket(zmq.PUB)
-        configure(self._socket)
+        configure(self._socket, largest_bytes=MAX_EVENT_BYTES)
         self._socket.connect(endpoint)
 
     def publish(self, body: Body, *, turn: str = "", stream: str = "", payload: bytes | None = None, key: str = "") -> None:
@@ -74,7 +89,7 @@ class Subscriber:
         """Subscribe to topics by prefix. `on_bad` is told of each bad message; `on_lost` gets the message after a gap, and how many
         are missing before it."""
         self.socket = context.socket(zmq.SUB)
-        configure(self.socket)
+        configure(self.socket, largest_bytes=MAX_EVENT_BYTES)
         self._on_bad = on_bad
         self._on_lost = on_lost
         self._next: dict[tuple[str, str, str], int] = {}
@@ -88,12 +103,8 @@ class Subscriber:
         self.socket.subscribe(topic.encode())
 
     def receive(self) -> Iterator[Message]:
-        """Yield what has arrived, without waiting."""
-        while True:
-            try:
-                frames = self.socket.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return
+        """Yield what has arrived, without waiting. Of a flood only the beginning: call it again."""
+        for frames in received(self.socket):
             message = self._checked(frames)
             if message is not None:
                 yield message

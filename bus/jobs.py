@@ -14,8 +14,8 @@ import zmq
 
 from bus.codec import Stamp, decode
 from bus.errors import EarshotError, NoInstance, WireError
-from bus.events import configure, monitor_event
-from bus.limits import JOB_HIGH_WATER_MARK
+from bus.events import configure, monitor_event, received
+from bus.limits import JOB_HIGH_WATER_MARK, MAX_LINE_CHARS
 from bus.messages.base import Body, Message
 from bus.messages.jobs import (
     Job,
@@ -39,6 +39,9 @@ from bus.messages.jobs import (
 
 Settled = TypeVar("Settled", bound=Body)
 ATTEMPTS_PER_REVISION = 10_000
+
+HELLO_AGAIN_S = 5
+"""An idle worker says hello so often: whoever said hello in its name meanwhile has not silenced it for good."""
 
 
 @dataclass
@@ -65,7 +68,7 @@ class Lease:
 
     def failed(self, reason: str, *, retry: bool, delay_ms: int = 0) -> None:
         """End the lease badly. `reason` may be shown to the user. Without `retry` the job is parked at once."""
-        self._end(JobFailed(lease=self.id, job_id=self.job.id, reason=reason, retry=retry, delay_ms=delay_ms))
+        self._end(JobFailed(lease=self.id, job_id=self.job.id, reason=reason[:MAX_LINE_CHARS], retry=retry, delay_ms=delay_ms))
 
     def extend(self, deadline_ms: int) -> None:
         """Ask for a new deadline, `deadline_ms` from now: for a worker that waits for something and is well."""
@@ -123,9 +126,9 @@ class JobClient:
         self._queue = ""
         self._handler: LeaseHandler | None = None
         self._connected = False
+        self._quiet_s = 0
         self.socket = context.socket(zmq.DEALER)
         configure(self.socket, JOB_HIGH_WATER_MARK)
-        self.socket.setsockopt(zmq.IDENTITY, f"{stamp.sender}/{stamp.incarnation}".encode())
         self.monitor = self.socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
         self.socket.connect(endpoint)
 
@@ -161,11 +164,7 @@ class JobClient:
 
     def receive(self) -> None:
         """Handle what has arrived."""
-        while True:
-            try:
-                frames = self.socket.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return
+        for frames in received(self.socket):
             try:
                 self._handle(decode(frames))
             except WireError as error:
@@ -180,8 +179,11 @@ class JobClient:
             self.resend()
 
     def resend(self) -> None:
-        """Send again what has not been acknowledged."""
+        """Send again what has not been acknowledged. Called each second."""
         if self._connected:
+            self._quiet_s = (self._quiet_s + 1) % HELLO_AGAIN_S
+            if self._lease is None and self._quiet_s == 0:
+                self._hello()
             for unsent in list(self._ending.values()):
                 self._send(unsent)
             self._send_next()

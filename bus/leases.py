@@ -13,10 +13,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
+from bus.limits import MAX_SHOWN_REASON
 from bus.messages.jobs import Job, JobInfo, Parked
 from bus.moments import Moment
 
 MAX_HOLDERS = 2
+MAX_WORKERS = 1_000
 LONGEST_MS = 7_200_000
 """No worker gets a later deadline, or a longer delay, whatever it asks for."""
 
@@ -82,7 +84,7 @@ class Entry:
             state="waiting" if self.waiting else "leased",
             attempts=self.attempts,
             worker=" ".join(self.holds),
-            reason=self.reason,
+            reason=self.reason[:MAX_SHOWN_REASON],
         )
 
 
@@ -151,6 +153,8 @@ class Board:
     def hello(self, key: str, queue: str, lease: str = "") -> None:
         """A worker offers itself; `lease` is what it has in its hands, and no other job comes before the end of that."""
         worker = self.workers.setdefault(key, Worker(key, queue))
+        if len(self.workers) > MAX_WORKERS:  # whoever is forgotten wrongly says hello again
+            del self.workers[next(other for other, found in self.workers.items() if not found.job_id)]
         worker.queue = queue
         worker.owes = "" if worker.job_id else lease
 
@@ -252,6 +256,12 @@ class Board:
         hold = Hold(entry.attempts, deadline_ns, late_ns)
         self._take(worker, entry, hold)
         return hold
+
+    def never_reached(self, worker: Worker, entry: Entry) -> None:
+        """The worker is not there, so that was no attempt. It will say hello when it is back."""
+        entry.attempts -= 1
+        self.release(entry, worker.key)
+        del self.workers[worker.key]
 
     def expired(self, now_ns: int) -> list[tuple[Entry, str]]:
         """Leases that have passed their deadline, each with its worker's key."""

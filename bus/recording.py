@@ -115,7 +115,9 @@ class RecordingWriter:
         """Write an event down; without its words, if that was asked for."""
         body = message.body if self._with_words else without_words(message.body)
         fields = {**_fields_of(message.envelope), "body": body}
-        self._add(self._event_channel(message.topic), msgspec.json.encode(fields), message.envelope.wall_ns, message.envelope.seq)
+        self._add(
+            self._event_channel(message.topic), msgspec.json.encode(fields), message.envelope.wall_ns, message.envelope.seq & 0xFFFFFFFF
+        )
 
     def sound(self, sound: Sound) -> None:
         """Write frames down."""

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from bus.errors import EarshotError, SpoolDamaged, SpoolError, StorageTrouble
+from bus.limits import MAX_SHOWN_REASON
 from bus.messages.jobs import Job, JobInfo
 from bus.moments import Moment
 from bus.sqlite import fault_of, mend, readable_rows, transaction
@@ -72,7 +73,7 @@ class Stored:
             stage=job.stage,
             state="parked",
             attempts=self.attempts,
-            reason=self.reason,
+            reason=self.reason[:MAX_SHOWN_REASON],
         )
 
 
@@ -164,6 +165,10 @@ class Spool:
     def release(self, job_id: str, holders: Mapping[str, int], reason: str) -> None:
         """A lease ended without a result; `holders` have the job still."""
         self._db.execute("UPDATE jobs SET holders = ?, reason = ? WHERE job_id = ?", (_holders(holders), reason, job_id))
+
+    def take_back(self, job_id: str, holders: Mapping[str, int]) -> None:
+        """A lease never reached its worker: it was no attempt."""
+        self._db.execute("UPDATE jobs SET attempts = attempts - 1, holders = ? WHERE job_id = ?", (_holders(holders), job_id))
 
     def park(self, job_id: str, reason: str, wall_ns: int) -> None:
         """A job is given up, and kept."""

@@ -12,7 +12,8 @@ import zmq
 from bus.addresses import Addresses
 from bus.codec import Stamp, decode
 from bus.errors import EarshotError, NoInstance, WireError
-from bus.events import configure
+from bus.events import configure, received
+from bus.limits import MAX_LINE_CHARS
 from bus.messages.base import Body
 from bus.messages.control import ActorInfo, ControlRefused
 from supervisor.instance import lock_path, require_running
@@ -46,18 +47,14 @@ class ControlServer:
 
     def receive(self) -> None:
         """Answer what has arrived."""
-        while True:
-            try:
-                sender, *frames = self.socket.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return
+        for sender, *frames in received(self.socket):
             try:
                 answer = self._answer(decode(frames).body)
             except WireError as error:
                 self._on_bad(error)
-                answer = ControlRefused(reason=f"not understood: {error}")
+                answer = ControlRefused(reason=f"not understood: {error}"[:MAX_LINE_CHARS])
             except EarshotError as error:
-                answer = ControlRefused(reason=str(error))
+                answer = ControlRefused(reason=str(error)[:MAX_LINE_CHARS])
             self.socket.send_multipart([sender, *self._stamp.pack(answer)])
 
     def close(self) -> None:

@@ -43,6 +43,7 @@ from supervisor.ward import Patience, Ward
 
 NAME: Final = "launcher"
 TRIM_INTERVAL_S = 60.0
+MAX_OPEN_FILES = 65_536
 OWN_DELAY_S = 0.05
 """Later than planned by more than this, the launcher itself was stopped or had no processor, and does not blame the children for it:
 meanwhile their beats may have found its queue full."""
@@ -101,6 +102,9 @@ class Launcher:
         """Run until it is stopped or cannot go on."""
         self._journal.write(f"{NAME} {self._launch} begins, process {os.getpid()}")
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))  # hung children get SIGABRT
+        # Whoever opens connections without end must not keep an actor from opening its files.
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(MAX_OPEN_FILES, hard), hard))
         # The notify socket is the first: what a child said comes before the news of its end, its last words being the reason.
         self._loop.watch(self._notify.fileno(), self._receive_notices)
         self._loop.watch(self._control.socket, self._control.receive)
@@ -301,7 +305,7 @@ class Launcher:
             case ControlRestart(actor=name):
                 self._restart(name)
             case _:
-                raise EarshotError(f"the launcher knows no command {command.topic}")
+                raise WireError(f"{command.topic}: not for the launcher")
         return ControlDone()
 
     def _restart(self, name: str) -> None:

@@ -8,8 +8,8 @@ import msgspec
 from hypothesis import strategies as st
 from msgspec import inspect as mi
 
-TEXT = st.text(max_size=40)
-INTEGERS = st.integers(min_value=-(2**63), max_value=2**63 - 1)
+ANY_CHARACTER = st.characters(codec="utf-8")
+NO_CONTROLS = st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="/")
 
 
 def example(kind: type) -> Any:
@@ -24,8 +24,8 @@ def _example(info: mi.Type) -> Any:
             return values | ({tag_field: tag} if tag_field else {})
         case mi.StrType():
             return "text"
-        case mi.IntType():
-            return 7
+        case mi.IntType(multiple_of=step):
+            return step or 7
         case mi.FloatType():
             return 0.5
         case mi.BoolType():
@@ -51,12 +51,15 @@ def _strategy(info: mi.Type) -> st.SearchStrategy[Any]:
         case mi.StructType(fields=fields, tag_field=tag_field, tag=tag):
             parts = {field.encode_name: _strategy(field.type) for field in fields}
             return st.fixed_dictionaries(parts | ({tag_field: st.just(tag)} if tag_field else {}))
-        case mi.StrType():
-            return TEXT
-        case mi.IntType():
-            return INTEGERS
-        case mi.FloatType():
-            return st.floats(allow_nan=False)
+        case mi.StrType(min_length=least, max_length=longest, pattern=pattern):
+            alphabet = NO_CONTROLS if pattern else ANY_CHARACTER
+            return st.text(alphabet, min_size=least or 0, max_size=min(longest or 40, 40))
+        case mi.IntType(ge=least, le=most, multiple_of=step):
+            step = step or 1
+            least, most = -(2**63) if least is None else least, 2**63 - 1 if most is None else most
+            return st.integers(-(-least // step), most // step).map(lambda number: number * step)
+        case mi.FloatType(ge=least, le=most):
+            return st.floats(least, most, allow_nan=False)
         case mi.BoolType():
             return st.booleans()
         case mi.ListType(item_type=item):

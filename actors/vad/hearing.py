@@ -15,7 +15,10 @@ import msgspec
 
 from actors.vad.relay import Relay
 from actors.vad.segmenter import Checkpoint, Event, Segment, Segmenter, SegmenterConfig
-from bus.limits import FRAME_SAMPLES
+from bus.limits import FRAME_SAMPLES, SAMPLE_RATE_HZ
+from bus.messages.base import FrameStart
+
+FURTHEST_SAMPLES = 3600 * SAMPLE_RATE_HZ  # no reader of ours is further from its last commit than `mic.ring_s` may be
 
 
 def to_note(checkpoint: Checkpoint) -> str:
@@ -26,10 +29,10 @@ def to_note(checkpoint: Checkpoint) -> str:
 def from_note(note: str, first_sample: int) -> Checkpoint:
     """Read what `to_note` wrote. Without that, or when the source no longer has what it needs: from the first sample on."""
     try:
-        checkpoint = Checkpoint(*msgspec.json.decode(note, type=tuple[int, bool]))
+        checkpoint = Checkpoint(*msgspec.json.decode(note, type=tuple[FrameStart, bool]))
     except (msgspec.MsgspecError, UnicodeEncodeError):
         return Checkpoint(first_sample)
-    return checkpoint if checkpoint.sample >= first_sample else Checkpoint(first_sample)
+    return checkpoint if 0 <= checkpoint.sample - first_sample <= FURTHEST_SAMPLES else Checkpoint(first_sample)
 
 
 @dataclass(frozen=True)

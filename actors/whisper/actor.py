@@ -64,7 +64,7 @@ class Whisper:
         try:
             with self._runtime.phases.during("transcribing", limit_s):
                 segments, judgement = self._transcribe(lease.payload or b"", work.speech_ms)
-        except (RuntimeError, ValueError) as error:  # what CTranslate2 raises; one utterance must not take the worker with it
+        except Exception as error:  # whatever the libraries raise; one utterance must not take the worker with it
             self._runtime.log.exception("an utterance cannot be decoded", turn=lease.job.turn)
             lease.failed(f"Whisper cannot decode this utterance: {error}", retry=True)
             return

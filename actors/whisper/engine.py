@@ -63,7 +63,7 @@ class Engine:
         samples = np.frombuffer(pcm, np.int16).astype(np.float32) / FULL_SCALE
         frames = samples[: len(samples) // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
         loudest = float(np.sqrt((frames**2).mean(axis=1)).max(initial=0.0))
-        padded = np.pad(samples, (0, -len(samples) % SILERO_BLOCK))
+        padded = np.pad(samples, (0, -len(samples) % SILERO_BLOCK or SILERO_BLOCK * (not len(samples))))  # Silero needs a block
         held = np.lib.stride_tricks.sliding_window_view(np.pad(self._voice(padded), (0, VOICE_BLOCKS)), VOICE_BLOCKS).min(axis=1)
         return Sound(20 * math.log10(max(loudest, 1 / FULL_SCALE)), float(held.max()))
 

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from bus.messages.base import Body
+from bus.messages.base import Body, Count, Line, Name
 
 
 class ActorState(Body, frozen=True, kw_only=True):
     """An actor changed its state, as the launcher sees it."""
 
     topic: ClassVar[str] = "actor.state"
-    actor: str
-    incarnation: str
-    state: str
+    actor: Name
+    incarnation: Name
+    state: Name
     """`starting`, `ready`, `backing-off`, `stopping`, `stopped` or `failed`."""
-    detail: str = ""
+    detail: Line = ""
 
 
 class ActorExited(Body, frozen=True, kw_only=True):
     """A process is gone. Its leases end now."""
 
     topic: ClassVar[str] = "actor.exited"
-    actor: str
-    incarnation: str
-    exit: str
+    actor: Name
+    incarnation: Name
+    exit: Line
     """`exit 0`, `signal SIGKILL`, …"""
 
 
@@ -32,11 +32,11 @@ class LossTold(Body, frozen=True, kw_only=True):
     """Something was lost or set aside: told when an episode of it begins and when it is over, never for each one."""
 
     topic: ClassVar[str] = "loss.told"
-    cause: str
+    cause: Name
     """One of `bus.losses.Cause`. One that ends in `-ms` counts milliseconds of sound."""
-    number: int
+    number: Count
     """In this episode so far."""
-    total: int
+    total: Count
     """In this incarnation of the sender so far."""
     over: bool = False
     """Nothing has been added for some seconds."""
@@ -46,7 +46,7 @@ class Probe(Body, frozen=True, kw_only=True):
     """A nonce that its sender waits to hear itself."""
 
     topic: ClassVar[str] = "probe"
-    nonce: str
+    nonce: Name
 
 
 class BrokerBeat(Body, frozen=True, kw_only=True):

@@ -3,9 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import msgspec
+from msgspec import Meta
+
+from bus.limits import FRAME_SAMPLES, MAX_AUDIO_MS, MAX_COUNT, MAX_DEADLINE_MS, MAX_KEY_CHARS, MAX_LINE_CHARS, MAX_NAME_CHARS
+
+# What a field may hold, so that nonsense is a WireError at the border and no handler has to think of it.
+Name = Annotated[str, Meta(max_length=MAX_NAME_CHARS)]
+Key = Annotated[str, Meta(max_length=MAX_KEY_CHARS)]
+PlainName = Annotated[str, Meta(max_length=MAX_NAME_CHARS, pattern=r"^[^\x00-\x1f\x7f-\x9f/]*\Z")]
+"""Without control characters, for terminals show it, and without the slash that separates the parts of a key. Not every name is
+checked so: the pattern costs more than the rest of the message."""
+Line = Annotated[str, Meta(max_length=MAX_LINE_CHARS)]
+Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
+Nanoseconds = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+DeadlineMs = Annotated[int, Meta(ge=0, le=MAX_DEADLINE_MS)]
+AudioMs = Annotated[int, Meta(ge=0, le=MAX_AUDIO_MS)]
+FrameStart = Annotated[int, Meta(ge=0, le=MAX_COUNT, multiple_of=FRAME_SAMPLES)]
+"""A sample at which a frame begins or, one past its last sample, ends."""
 
 _TYPES: dict[str, type[Body]] = {}
 
@@ -39,19 +56,19 @@ class Envelope(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
     """Who sent a message, when, and about what. Packed as an array: its order is part of the wire."""
 
     version: int
-    sender: str
+    sender: Name
     """Name of the actor, for example `whisper-1`."""
-    incarnation: str
+    incarnation: Name
     """Which life of that actor: a restarted actor has a new one."""
-    seq: int
+    seq: Count
     """Counts from 0 per sender, incarnation and topic, so that a subscriber of some topics sees its own gaps."""
-    mono_ns: int
+    mono_ns: Nanoseconds
     """CLOCK_MONOTONIC of the sender's machine."""
-    wall_ns: int
+    wall_ns: Nanoseconds
     """Nanoseconds since 1970."""
-    turn: str = ""
+    turn: Name = ""
     """Which turn this is about, or empty."""
-    stream: str = ""
+    stream: Name = ""
     """Which audio stream this is about, or empty."""
 
 

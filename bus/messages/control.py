@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import msgspec
 
-from bus.messages.base import Body
+from bus.messages.base import Body, Name
 
 
 class ControlStatus(Body, frozen=True, kw_only=True):
@@ -25,7 +25,7 @@ class ControlRestart(Body, frozen=True, kw_only=True):
     """Stop one actor and start it again, or revive it when it had failed. Answered at once."""
 
     topic: ClassVar[str] = "control.restart"
-    actor: str
+    actor: Name
 
 
 class ControlDone(Body, frozen=True, kw_only=True):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import msgspec
+from msgspec import Meta
 
-from bus.messages.base import Body
+from bus.messages.base import AudioMs, Body, Count, DeadlineMs, Key, Line, Name, Nanoseconds, PlainName
 from bus.messages.turn import Round
+
+MAX_FOLLOW_UPS = 64
+MAX_LISTED_JOBS = 500
 
 
 class Work(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="stage"):
@@ -26,9 +30,9 @@ class Transcribe(Work, frozen=True, kw_only=True, tag="transcribe"):
 
     queue: ClassVar[str] = "stt"
     can_be_hedged: ClassVar[bool] = True
-    first_sample: int
-    audio_ms: int
-    speech_ms: int
+    first_sample: Count
+    audio_ms: AudioMs
+    speech_ms: AudioMs
 
 
 class Heard(Work, frozen=True, kw_only=True, tag="heard"):
@@ -39,9 +43,9 @@ class Heard(Work, frozen=True, kw_only=True, tag="heard"):
     transcript: str
     """Empty when nothing was understood."""
     doubtful: bool = False
-    rejected: str = ""
+    rejected: Line = ""
     """Why the words were not believed, or empty."""
-    speech_ms: int = 0
+    speech_ms: AudioMs = 0
     """How long the speech was."""
 
 
@@ -50,10 +54,10 @@ class Recall(Work, frozen=True, kw_only=True, tag="recall"):
 
     queue: ClassVar[str] = "memory"
     transcript: str
-    role: str
+    role: Line
     system: str
     """The role's prompt."""
-    max_tokens: int
+    max_tokens: Count
 
 
 class Answer(Work, frozen=True, kw_only=True, tag="answer"):
@@ -61,9 +65,9 @@ class Answer(Work, frozen=True, kw_only=True, tag="answer"):
 
     queue: ClassVar[str] = "llm"
     transcript: str
-    role: str
+    role: Line
     system: str
-    max_tokens: int
+    max_tokens: Count
     rounds: list[Round]
     """The conversation so far, oldest first."""
 
@@ -73,29 +77,29 @@ class Answered(Work, frozen=True, kw_only=True, tag="answered"):
 
     queue: ClassVar[str] = "turn"
     transcript: str
-    role: str
+    role: Line
     reply: str
-    finish_reason: str
-    model: str
+    finish_reason: Line
+    model: Line
 
 
 class Remember(Work, frozen=True, kw_only=True, tag="remember"):
     """Keep the turn. Its times are taken from the job's marks."""
 
     queue: ClassVar[str] = "memory"
-    role: str
-    state: str
+    role: Line
+    state: Name
     transcript: str
     reply: str
-    detail: str = ""
+    detail: Line = ""
 
 
 class Parked(Work, frozen=True, kw_only=True, tag="parked"):
     """A job of this turn was given up; the user must be told."""
 
     queue: ClassVar[str] = "turn"
-    failed_stage: str
-    reason: str
+    failed_stage: Name
+    reason: Line
     transcript: str = ""
     aloud: bool = True
     """False: too long ago to be spoken of now; the turn is kept as unanswered."""
@@ -107,11 +111,11 @@ AnyWork = Transcribe | Heard | Recall | Answer | Answered | Remember | Parked
 class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A piece of work that must happen once."""
 
-    turn: str
-    stream: str
+    turn: PlainName
+    stream: PlainName
     work: AnyWork
-    revision: int = 0
-    marks: dict[str, int] = {}
+    revision: Count = 0
+    marks: Annotated[dict[Name, Nanoseconds], Meta(max_length=64)] = {}
     """When the turn passed which point, in monotonic ns; see `bus.timings`."""
 
     @property
@@ -139,7 +143,7 @@ class JobAccepted(Body, frozen=True, kw_only=True):
     """The job is in the spool, now or already."""
 
     topic: ClassVar[str] = "job.accepted"
-    job_id: str
+    job_id: Key
     duplicate: bool
 
 
@@ -147,18 +151,18 @@ class JobRefused(Body, frozen=True, kw_only=True):
     """The job cannot be taken, and why; submit it again later."""
 
     topic: ClassVar[str] = "job.refused"
-    job_id: str
-    reason: str
+    job_id: Key
+    reason: Line
 
 
 class WorkerHello(Body, frozen=True, kw_only=True):
     """A worker offers itself with credit 1. Repeated after each loss of contact."""
 
     topic: ClassVar[str] = "worker.hello"
-    queue: str
-    lease: str = ""
+    queue: Name
+    lease: Key = ""
     """The lease it still holds, or empty."""
-    job_id: str = ""
+    job_id: Key = ""
     """The job of that lease."""
 
 
@@ -172,10 +176,10 @@ class JobLease(Body, frozen=True, kw_only=True):
     """The worker has this job until the deadline."""
 
     topic: ClassVar[str] = "job.lease"
-    lease: str
-    attempt: int
+    lease: Key
+    attempt: Count
     """Counts from 1."""
-    deadline_ms: int
+    deadline_ms: DeadlineMs
     """From now."""
     job: Job
 
@@ -184,16 +188,16 @@ class JobCancel(Body, frozen=True, kw_only=True):
     """This lease has ended without the worker: it may stop. It ends the lease as ever, and only then gets another."""
 
     topic: ClassVar[str] = "job.cancel"
-    lease: str
+    lease: Key
 
 
 class JobExtend(Body, frozen=True, kw_only=True):
     """The worker is still at it, or waits for something: a new deadline."""
 
     topic: ClassVar[str] = "job.extend"
-    lease: str
-    job_id: str
-    deadline_ms: int
+    lease: Key
+    job_id: Key
+    deadline_ms: DeadlineMs
     """From now."""
 
 
@@ -201,20 +205,20 @@ class JobDone(Body, frozen=True, kw_only=True):
     """The lease ends well. The follow-up jobs are committed together with its removal."""
 
     topic: ClassVar[str] = "job.done"
-    lease: str
-    job_id: str
-    follow_ups: list[Job]
+    lease: Key
+    job_id: Key
+    follow_ups: Annotated[list[Job], Meta(max_length=MAX_FOLLOW_UPS)]
 
 
 class JobFailed(Body, frozen=True, kw_only=True):
     """The lease ends badly."""
 
     topic: ClassVar[str] = "job.failed"
-    lease: str
-    job_id: str
-    reason: str
+    lease: Key
+    job_id: Key
+    reason: Line
     retry: bool
-    delay_ms: int = 0
+    delay_ms: DeadlineMs = 0
     """Not before this time from now."""
 
 
@@ -222,7 +226,7 @@ class JobSettled(Body, frozen=True, kw_only=True):
     """The end of the lease is in the spool; the worker has credit again."""
 
     topic: ClassVar[str] = "job.settled"
-    lease: str
+    lease: Key
     accepted: bool
     """False: the lease had ended already and the result was thrown away."""
 
@@ -231,23 +235,23 @@ class JobsQuery(Body, frozen=True, kw_only=True):
     """What is open?"""
 
     topic: ClassVar[str] = "jobs.query"
-    stream: str = ""
+    stream: Name = ""
     """Only this stream; empty: all."""
 
 
 class JobInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One open or parked job."""
 
-    job_id: str
-    turn: str
-    stream: str
-    stage: str
-    state: str
+    job_id: Key
+    turn: Name
+    stream: Name
+    stage: Name
+    state: Name
     """`waiting`, `leased` or `parked`."""
-    attempts: int
-    worker: str = ""
+    attempts: Count
+    worker: Line = ""
     """Who has a lease on it: nobody, one, or two with a space between."""
-    reason: str = ""
+    reason: Line = ""
     """Why the last attempt failed."""
 
 
@@ -255,38 +259,38 @@ class JobsState(Body, frozen=True, kw_only=True):
     """The answer to a query."""
 
     topic: ClassVar[str] = "jobs.state"
-    jobs: list[JobInfo]
+    jobs: Annotated[list[JobInfo], Meta(max_length=MAX_LISTED_JOBS)]
 
 
 class ParkedRetry(Body, frozen=True, kw_only=True):
     """Put these given-up jobs back, each as a new revision with all attempts before it."""
 
     topic: ClassVar[str] = "parked.retry"
-    job_ids: list[str]
+    job_ids: Annotated[list[Key], Meta(max_length=MAX_LISTED_JOBS)]
 
 
 class ParkedDrop(Body, frozen=True, kw_only=True):
     """Remove these given-up jobs, and wipe what was said in them."""
 
     topic: ClassVar[str] = "parked.drop"
-    job_ids: list[str]
+    job_ids: Annotated[list[Key], Meta(max_length=MAX_LISTED_JOBS)]
 
 
 class ParkedSettled(Body, frozen=True, kw_only=True):
     """The answer to both: which of them were parked, and are not any more."""
 
     topic: ClassVar[str] = "parked.settled"
-    job_ids: list[str]
+    job_ids: Annotated[list[Key], Meta(max_length=MAX_LISTED_JOBS)]
 
 
 class JobMoved(Body, frozen=True, kw_only=True):
     """Event: a job changed hands."""
 
     topic: ClassVar[str] = "job.moved"
-    job_id: str
-    state: str
+    job_id: Key
+    state: Name
     """`submitted`, `leased`, `hedged` (leased to a second worker too), `released` (one of two gave it back, the other goes on),
     `requeued`, `done`, `parked`, `retried` (by the user: no longer parked) or `dropped`."""
-    attempt: int = 0
-    worker: str = ""
-    reason: str = ""
+    attempt: Count = 0
+    worker: Line = ""
+    reason: Line = ""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from bus.messages.base import Body
+from bus.messages.base import Body, Count, Line, Name
 
 
 class RecordStart(Body, frozen=True, kw_only=True):
     """Record everything into a file, from now on. Answered with `record.state`."""
 
     topic: ClassVar[str] = "record.start"
-    path: str
+    path: Line
     """Absolute; the file must not be there yet."""
     sound: bool = True
     text: bool = True
@@ -28,12 +28,12 @@ class RecordState(Body, frozen=True, kw_only=True):
     """How it stands with the recording that was asked for."""
 
     topic: ClassVar[str] = "record.state"
-    state: str
+    state: Name
     """`recording`, `done`, `failed`, or `off`: nothing is being recorded."""
-    path: str = ""
-    detail: str = ""
+    path: Line = ""
+    detail: Line = ""
     """Why it failed, for the user."""
-    messages: int = 0
-    size_bytes: int = 0
-    lost: int = 0
+    messages: Count = 0
+    size_bytes: Count = 0
+    lost: Count = 0
     """Events that the recorder missed meanwhile."""

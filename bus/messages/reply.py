@@ -6,21 +6,21 @@ from typing import ClassVar
 
 import msgspec
 
-from bus.messages.base import Body
+from bus.messages.base import Body, Count, Line, Name
 
 
 class ReplyStarted(Body, frozen=True, kw_only=True):
     """The request for an answer has been sent. What earlier attempts of this turn delivered is void."""
 
     topic: ClassVar[str] = "reply.started"
-    attempt: int
-    model: str
+    attempt: Count
+    model: Line
 
 
 class PromptMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One message of a prompt."""
 
-    role: str
+    role: Name
     """`system`, `user` or `assistant`."""
     content: str
 
@@ -30,9 +30,9 @@ class PromptMade(Body, frozen=True, kw_only=True):
 
     topic: ClassVar[str] = "prompt.made"
     words: ClassVar[frozenset[str]] = frozenset({"content"})
-    attempt: int
+    attempt: Count
     messages: list[PromptMessage]
-    max_tokens: int
+    max_tokens: Count
 
 
 class ReplyDelta(Body, frozen=True, kw_only=True):
@@ -40,8 +40,8 @@ class ReplyDelta(Body, frozen=True, kw_only=True):
 
     topic: ClassVar[str] = "reply.delta"
     words: ClassVar[frozenset[str]] = frozenset({"text"})
-    attempt: int
-    index: int
+    attempt: Count
+    index: Count
     """Counts from 0 within the attempt."""
     text: str
 
@@ -51,9 +51,9 @@ class ReplyFinished(Body, frozen=True, kw_only=True):
 
     topic: ClassVar[str] = "reply.finished"
     words: ClassVar[frozenset[str]] = frozenset({"text"})
-    attempt: int
+    attempt: Count
     text: str
-    finish_reason: str
+    finish_reason: Line
     """`stop`, `length`, or `local` for an answer that needed no model."""
 
 
@@ -61,4 +61,4 @@ class ReplyWaiting(Body, frozen=True, kw_only=True):
     """No answer yet, or nothing more of one that had begun, and why: told once for each wait."""
 
     topic: ClassVar[str] = "reply.waiting"
-    reason: str
+    reason: Line

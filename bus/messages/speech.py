@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from bus.messages.base import Body
+from msgspec import Meta
+
+from bus.messages.base import AudioMs, Body, Count, DeadlineMs, Line
 
 
 class SpeechStarted(Body, frozen=True, kw_only=True):
     """Someone began to speak."""
 
     topic: ClassVar[str] = "speech.started"
-    first_sample: int
+    first_sample: Count
 
 
 class SpeechSkipped(Body, frozen=True, kw_only=True):
     """Speech shorter than the minimum: not a turn."""
 
     topic: ClassVar[str] = "speech.skipped"
-    first_sample: int
-    speech_ms: int
-    minimum_ms: int
+    first_sample: Count
+    speech_ms: AudioMs
+    minimum_ms: AudioMs
 
 
 class SpeechEnded(Body, frozen=True, kw_only=True):
     """The end of an utterance was decided; its `transcribe` job is in the spool."""
 
     topic: ClassVar[str] = "speech.ended"
-    first_sample: int
-    end_sample: int
-    speech_ms: int
+    first_sample: Count
+    end_sample: Count
+    speech_ms: AudioMs
     cut: bool = False
     """The utterance reached the maximum length and goes on in the next turn."""
 
@@ -40,9 +42,9 @@ class TranscriptFinal(Body, frozen=True, kw_only=True):
     topic: ClassVar[str] = "transcript.final"
     words: ClassVar[frozenset[str]] = frozenset({"text"})
     text: str
-    audio_ms: int
-    decode_ms: int
-    avg_logprob: float
-    no_speech_prob: float
-    rejected: str = ""
+    audio_ms: AudioMs
+    decode_ms: DeadlineMs
+    avg_logprob: Annotated[float, Meta(ge=-1e6, le=1e6)]
+    no_speech_prob: Annotated[float, Meta(ge=-1e6, le=1e6)]
+    rejected: Line = ""
     """Why the text was not believed (`silence`, `no-speech`, `repetition`, …), or empty."""

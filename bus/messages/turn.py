@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import msgspec
+from msgspec import Meta
 
-from bus.messages.base import Body
+from bus.messages.base import Body, Line, Name, Nanoseconds
 
 
 class Round(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -19,19 +20,19 @@ class Round(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 class TurnRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A turn that is over, as it is remembered."""
 
-    turn: str
-    stream: str
-    role: str
-    state: str
+    turn: Name
+    stream: Name
+    role: Line
+    state: Name
     """`answered`, `empty` (nothing was understood; the reply asks again), `failed`, or `unanswered` (the assistant was not running, and
     when it was started again it was too late to answer)."""
     transcript: str
     reply: str
-    wall_ns: int
+    wall_ns: Nanoseconds
     """When the turn was over."""
-    timings_ms: dict[str, float]
+    timings_ms: Annotated[dict[Name, Annotated[float, Meta(ge=0.0, le=1e13)]], Meta(max_length=64)]
     """See `bus.timings`: where the time went, from the true end of speech."""
-    detail: str = ""
+    detail: Line = ""
     """Why a turn failed, or what the reply was cut by."""
 
 

@@ -85,3 +85,7 @@ def test_a_damaged_model_is_told_with_advice(tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_bytes((MODEL / "model.bin").read_bytes()[:5000])
     with pytest.raises(SetupError, match=r"cannot load the Whisper model in .*; set whisper.model"):
         Engine(str(tmp_path), WhisperSettings(), threads=1)
+
+
+def test_an_utterance_without_any_sound_is_silence(engine: Engine) -> None:
+    assert engine.look(b"").voice_prob < 0.5

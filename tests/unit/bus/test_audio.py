@@ -10,9 +10,11 @@ import zmq
 
 from bus.addresses import Addresses
 from bus.audio import AudioReader, AudioSource, End, Frame, Heard, Missing, NewEpoch
-from bus.codec import Stamp
+from bus.codec import Stamp, decode
 from bus.errors import InstanceRunning, WireError
 from bus.limits import AUDIO_HIGH_WATER_MARK, FRAME_BYTES, FRAME_SAMPLES
+from bus.messages.audio import AudioCommit, AudioHistory, AudioSince
+from bus.messages.base import Body
 from tests.waiting import pump_until
 
 Context = zmq.Context[zmq.Socket[bytes]]
@@ -291,3 +293,46 @@ def test_rubbish_on_the_history_socket_is_counted(stream: Stream) -> None:
         stream.speak(0, 1)
         stream.until_frames(reader, 1)
         pump_until(lambda: len(stream.bad) == 1, lambda: stream.pump(reader))
+
+
+def _ask(stream: Stream, *bodies: Body) -> list[AudioHistory]:
+    """What a stranger on the history socket is answered."""
+    answers: list[AudioHistory] = []
+    with stream.context.socket(zmq.DEALER) as stranger:
+        stranger.connect(stream.addresses.audio_history("mic"))
+        for body in (*bodies, AudioSince(first_sample=0)):
+            stranger.send_multipart(Stamp("stranger", "1").pack(body))
+
+        def listen() -> None:
+            stream.source.serve()
+            while stranger.poll(1):
+                body = decode(stranger.recv_multipart()).body
+                assert isinstance(body, AudioHistory)
+                answers.append(body)
+
+        pump_until(lambda: len(answers) > sum(isinstance(body, AudioSince) for body in bodies), listen)
+    return answers
+
+
+def test_a_commit_of_samples_that_were_never_captured_is_bad_and_commits_nothing(stream: Stream) -> None:
+    stream.speak(0, 10)
+    (answer,) = _ask(stream, AudioCommit(epoch=stream.source.epoch, sample=1000 * FRAME_SAMPLES))
+    assert answer.committed_sample == 0
+    assert len(stream.bad) == 1
+
+
+def test_a_question_from_the_middle_of_a_frame_is_answered_with_whole_frames(stream: Stream) -> None:
+    stream.speak(0, 10)
+    answer, _ = _ask(stream, AudioSince(first_sample=FRAME_SAMPLES + 7))
+    assert (answer.first_sample, len(answer.captured_ns)) == (FRAME_SAMPLES, 9)
+
+
+def test_a_file_that_restarts_takes_a_commit_of_what_its_predecessor_had_played_once_it_is_there(stream: Stream) -> None:
+    stream.source.close()
+    source = stream.open_source(can_wait=True)
+    stream.speak(0, 5)
+    (answer,) = _ask(stream, AudioCommit(epoch=source.epoch, sample=8 * FRAME_SAMPLES, note="here"))
+    assert answer.committed_sample == 0
+    stream.speak(5, 5)
+    assert (source.mark.sample, source.mark.note) == (8 * FRAME_SAMPLES, "here")
+    assert stream.bad == []

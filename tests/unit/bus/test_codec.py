@@ -156,3 +156,26 @@ def test_errors_are_counted_by_kind_and_told_once() -> None:
 def test_another_implementation_of_msgpack_reads_what_we_pack(topic: str, kind: type[Body]) -> None:
     body = example(kind)
     assert msgpack.unpackb(encode(body, ENVELOPE)[1]) == [msgspec.to_builtins(ENVELOPE), msgspec.to_builtins(body)]
+
+
+@pytest.mark.parametrize(
+    ("topic", "body"),
+    [
+        ("job.extend", {"lease": "a", "job_id": "a", "deadline_ms": 2**62}),
+        ("job.extend", {"lease": "a", "job_id": "a", "deadline_ms": -1}),
+        ("audio.commit", {"epoch": "e", "sample": 481}),
+        ("audio.commit", {"epoch": "", "sample": 480}),
+        ("probe", {"nonce": "n" * 100_000}),
+        ("control.restart", {"actor": "n" * 100_000}),
+    ],
+)
+def test_what_no_handler_could_make_sense_of_is_refused_at_the_border_in_a_short_line(topic: str, body: dict[str, object]) -> None:
+    with pytest.raises(WireError) as error:
+        decode([topic.encode(), msgspec.msgpack.encode([PLAIN, body])])
+    assert len(str(error.value)) < 300
+
+
+def test_the_complaint_about_a_field_with_a_name_of_a_megabyte_is_short() -> None:
+    with pytest.raises(WireError) as error:
+        decode([b"probe", msgspec.msgpack.encode([PLAIN, {"nonce": "n", "x" * 1_000_000: 1}])])
+    assert len(str(error.value)) < 300

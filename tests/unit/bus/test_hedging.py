@@ -119,7 +119,7 @@ def test_a_lease_that_has_run_out_goes_to_an_idle_worker_at_once(plane: Plane) -
 def test_a_worker_that_never_got_its_lease_is_asked_and_gets_the_next(plane: Plane) -> None:
     client, leases = plane.worker("whisper-1", "stt")
     plane.until(lambda: plane.knows_worker("whisper-1/1"))
-    plane.dispatcher._send(b"whisper-1/1", JobCancel(lease="lost#1"))
+    plane.dispatcher._peers.tell("whisper-1/1", JobCancel(lease="lost#1"))
     plane.dispatcher._board.workers["whisper-1/1"].owes = "lost#1"
     plane.client("vad").submit(speech())
     plane.until(lambda: leases)

@@ -7,7 +7,7 @@ from functools import partial
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.timers import Timers
+from actors.timers import SWEEP_AT_LEAST, Timers
 
 
 class Turning:
@@ -84,3 +84,10 @@ def test_the_loop_sleeps_no_longer_than_until_the_next_timer(delays: list[float]
     wait_ms = clock.timers.wait_ms(most_ms)
     assert 0 <= wait_ms <= most_ms
     assert wait_ms <= min(delays) * 1000 + 1
+
+
+def test_a_far_timer_that_is_planned_anew_again_and_again_leaves_nothing_behind() -> None:
+    clock = Turning()
+    for _ in range(10_000):
+        clock.timers.after(1e9, partial(clock.run, "far")).cancel()
+    assert len(clock.timers._heap) <= SWEEP_AT_LEAST + 1
