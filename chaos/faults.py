@@ -16,7 +16,7 @@ SOURCE: Final = "source"
 TAP: Final = "tap"
 CONSOLE: Final = "console"
 ACTORS: Final = (
-    *("broker", "dispatcher", "vad", "whisper-1", "whisper-2", "dialogue", "memory", "llm", "rehearsal-llm"),
+    *("broker", "dispatcher", "vad", "whisper-1", "whisper-2", "dialogue", "memory", "llm", "rehearsal-llm", "recorder"),
     *(SOURCE, CONSOLE, TAP, LAUNCHER),
 )
 MODEL_ACTORS: Final = ("whisper-1", "whisper-2")

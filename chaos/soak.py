@@ -118,39 +118,36 @@ def _mark(running: World, turns: int) -> Mark:
 
 def _files_kb(running: World) -> dict[str, int]:
     state = running.addresses.state_dir
-    patterns = {"spool": "spool.sqlite3*", "memory": "memory.sqlite3*", "logs": "logs/*"}
+    patterns = {"spool": "spool.sqlite3*", "memory": "memory.sqlite3*", "logs": "logs/*", "records": "record*/**/*"}
     return {name: sum(path.stat().st_size for path in state.glob(pattern)) // 1024 for name, pattern in patterns.items()}
 
 
 def table(marks: Sequence[Mark], frame: box.Box) -> Table:
-    """One row a process: what it held at the first mark and at the last."""
+    """One row a process: what it held at the first mark and the last. Growth: of resident memory; own: of what it shares with none."""
     first, last = marks[0], marks[-1]
-    drawn = Table("Process", *(f"{mark.turns} turns" for mark in _shown(marks)), "Growth", "Own", "Files", "Sockets", "Threads", box=frame)
+    drawn = Table("Process", f"MB at {first.turns}", f"at {last.turns}", "Growth", "Own", "Files", "Sockets", "Threads", box=frame)
+    for column in drawn.columns:
+        column.no_wrap = True
     for column in drawn.columns[1:]:
         column.justify = "right"
     for name, before in first.holdings.items():
         after = last.holdings.get(name)
         if after is None:
             continue
-        sizes = [_mb(mark.holdings[name].rss_kb) if name in mark.holdings else "" for mark in _shown(marks)]
-        drawn.add_row(name, *sizes, f"{growth_percent(before, after):+.1f} %", *_change(before, after))
-    for name in first.files_kb:
-        drawn.add_row(f"{name} on disk", *(_mb(mark.files_kb[name]) for mark in _shown(marks)))
+        drawn.add_row(name, _mb(before.rss_kb), _mb(after.rss_kb), f"{growth_percent(before, after):+.1f} %", *_change(before, after))
+    for name, size_kb in first.files_kb.items():
+        drawn.add_row(f"{name} on disk", _mb(size_kb), _mb(last.files_kb[name]))
     return drawn
-
-
-def _shown(marks: Sequence[Mark]) -> list[Mark]:
-    """The first, the middle, the last."""
-    return [marks[number] for number in sorted({0, len(marks) // 2, len(marks) - 1})]
 
 
 def _change(before: Holding, after: Holding) -> tuple[str, ...]:
     own = (after.uss_kb / before.uss_kb - 1) * 100
-    return (f"{own:+.1f} %", *(f"{getattr(before, what)} → {getattr(after, what)}" for what in ("fds", "sockets", "threads")))
+    counts = [(getattr(before, what), getattr(after, what)) for what in ("fds", "sockets", "threads")]
+    return (f"{own:+.1f} %", *(str(now) if now == then else f"{then} → {now}" for then, now in counts))
 
 
 def _mb(kb: int) -> str:
-    return f"{kb / 1024:.1f} MB"
+    return f"{kb / 1024:.1f}"
 
 
 def _options() -> argparse.Namespace:
