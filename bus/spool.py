@@ -23,6 +23,7 @@ from bus.sqlite import fault_of, mend, readable_rows, transaction
 
 SPOOL_VERSION = 2
 WAL_PAGES = 2_000  # 8 MiB: emptying the log stalls the turn in whose middle it happens; `tidy` does it between turns
+CACHE_KIB = 512  # the kernel keeps the rest; with SQLite's 2 MiB this process would grow for thousands of turns
 REMEMBERED_IDS = 20_000  # of finished jobs, so that a late repetition of a submission is not a new job
 
 # The sound has a table of its own: to overwrite it takes longer than all the rest of a step, so that is done after the step (`sweep`).
@@ -105,6 +106,7 @@ class Spool:
         self._db.execute("PRAGMA secure_delete=ON")  # a finished job holds what was said
         self._db.execute(f"PRAGMA synchronous={synchronous}")
         self._db.execute(f"PRAGMA wal_autocheckpoint={WAL_PAGES}")
+        self._db.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
         if (found := self._db.execute("PRAGMA integrity_check(1)").fetchone()[0]) != "ok":
             raise self._damaged(found)
         # Opened on a read-only disk, a connection would stay read-only after the disk is not. So one that cannot write is none.

@@ -28,6 +28,7 @@ from bus.sqlite import fault_of, mend, readable_rows, transaction
 APPLICATION_ID = 0x45617273  # "Ears": tells our files from other programs' SQLite files
 SCHEMA_VERSION = 1
 BUSY_TIMEOUT_S = 2.0  # shorter than the main loop may take over one call
+CACHE_KIB = 512  # the kernel keeps the rest; with SQLite's 2 MiB this process would grow for thousands of turns
 DEFAULT_NAME = "memory.sqlite3"
 GIVEN_UP = ("failed", "unanswered")
 _HEAD_BYTES = 72
@@ -215,7 +216,7 @@ class Store:
             if not read_only:
                 with suppress(OSError):  # what a read-only disk keeps from us is told when something is written
                     self.path.chmod(0o600)
-                for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "secure_delete=ON"):
+                for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "secure_delete=ON", f"cache_size=-{CACHE_KIB}"):
                     self._db.execute(f"PRAGMA {pragma}")
         except BaseException:
             self._db.close()
