@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chaos.world import World
+from supervisor.instance import is_running
 from supervisor.modules import command
 
 COMPLAINT_CHARACTERS = 300
@@ -24,6 +25,7 @@ class Speaking:
     process: subprocess.Popen[bytes]
     output: Path
     begun_s: float
+    file: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +63,11 @@ class Speakers:
         for current in list(self.speaking):
             if current.process.poll() is not None or time.monotonic() > current.begun_s + self._patience_s:
                 self.speaking.remove(current)
-                self.spoken.append(self._end(current))
-        while self._waiting and len(self.speaking) < self._at_once:
+                if _was_refused(current):
+                    self._waiting.appendleft((current.stream, current.file))
+                else:
+                    self.spoken.append(self._end(current))
+        while self._waiting and len(self.speaking) < self._at_once and is_running(self._world.addresses):
             self._begin(*self._waiting.popleft())
 
     def close(self) -> None:
@@ -75,7 +80,7 @@ class Speakers:
         argv = command("supervisor.cli", "hear", "--json", "--pace", "fast", "--stream", stream, str(file))
         with output.open("wb") as out, output.with_suffix(".err").open("wb") as errors:
             process = subprocess.Popen(argv, env=self._world.environ, stdin=subprocess.DEVNULL, stdout=out, stderr=errors)
-        self.speaking.append(Speaking(stream, process, output, time.monotonic()))
+        self.speaking.append(Speaking(stream, process, output, time.monotonic(), file))
 
     def _end(self, current: Speaking) -> Spoken:
         overdue = current.process.poll() is None
@@ -85,3 +90,10 @@ class Speakers:
         said = current.output.with_suffix(".err").read_text().strip()
         complaint = "" if overdue or not status else f"`hear` ended with {status}: {said[-COMPLAINT_CHARACTERS:]}"
         return Spoken(current.stream, shown, time.monotonic() - current.begun_s, overdue, complaint)
+
+
+def _was_refused(current: Speaking) -> bool:
+    """Whether the launcher had just died when `hear` came. It heard nothing, said so, and its user says it again."""
+    if not current.process.poll() or current.output.stat().st_size:
+        return False
+    return current.output.with_suffix(".err").read_text().startswith("error: no assistant is running")
