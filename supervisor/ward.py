@@ -206,6 +206,9 @@ class Ward:
         for what in ("beat", "ready", "stop"):
             if what in self._due:
                 self._due[what] += gap_s
+        watchdog_s = self.child.watchdog_s
+        if "beat" in self._due and watchdog_s is not None and gap_s > watchdog_s / 2:
+            self._due["beat"] += watchdog_s  # most likely the child was stopped as long (a machine that slept) and wakes later than we
 
     def kill(self) -> None:
         """SIGKILL, at once, to it and to what it started."""

@@ -19,6 +19,8 @@ from tests.e2e.assistant import SPEECH, Assistant, assistant, lines, words
 from tests.waiting import wait_until
 
 SUM = SPEECH / "sum-rms.wav"
+PATIENT = "launcher.watchdog_s=20"
+"""A machine that is busy with other things is no reason for a restart."""
 SLOW_REPLY = ("rehearsal_llm.first_token_delay_ms=1000", "rehearsal_llm.token_delay_ms=100")
 
 
@@ -86,9 +88,9 @@ def wait_for_line(process: subprocess.Popen[str], text: str) -> None:
 
 
 def test_a_start_on_a_full_disk_says_so_waits_and_is_ready_when_there_is_room() -> None:
-    with disk() as small, instance(small.path / "state") as waiting:
+    with disk() as small, instance(small.path / "state", PATIENT) as waiting:
         small.fill()
-        starting = waiting.popen("start", "--config", "config/rehearsal.toml", "--detach")
+        starting = waiting.popen("start", "--config", "config/rehearsal.toml", *waiting.options, "--detach")
         wait_for_line(starting, f"dispatcher: cannot use the spool {waiting.addresses.spool}: no space is left in ")
         small.free()
         out, _ = starting.communicate(timeout=60)
@@ -117,7 +119,7 @@ def test_a_disk_that_fills_up_in_a_turn_delays_the_turn_and_hear_says_why(moment
 
 
 def test_everybody_who_is_killed_on_a_full_disk_is_there_again_when_it_has_room() -> None:
-    with disk() as small, instance(small.path / "state") as running:
+    with disk() as small, instance(small.path / "state", PATIENT) as running:
         running.start()
         before = {name: actor["pid"] for name, actor in running.status().items()}
         small.fill()
@@ -289,7 +291,7 @@ def test_a_database_that_another_program_has_locked_is_waited_for(name: str) -> 
 
 
 def test_a_spool_that_is_locked_in_mid_run_delays_a_turn_and_no_more() -> None:
-    with assistant() as running:
+    with assistant(PATIENT) as running:
         with closing(sqlite3.connect(running.addresses.spool, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             process = running.popen("hear", "--json", str(SUM))

@@ -14,7 +14,7 @@ import pytest
 from tests.e2e.assistant import ROOT, SENTENCES, SPEECH, SUPERVISOR, Assistant, assistant, lines, words
 from tests.waiting import wait_until
 
-SLOW_REPLY = ("rehearsal_llm.first_token_delay_ms=1500", "rehearsal_llm.token_delay_ms=150")
+SLOW_REPLY = ("rehearsal_llm.first_token_delay_ms=1500", "rehearsal_llm.token_delay_ms=150", "launcher.watchdog_s=20")
 
 # At which moment of a turn the launcher dies: the event after which it is killed.
 MOMENTS = ["speech.started", "speech.ended", "transcript.final", "reply.started", "reply.delta", "reply.finished"]

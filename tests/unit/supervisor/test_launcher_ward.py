@@ -235,6 +235,18 @@ def test_time_in_which_the_launcher_was_stopped_is_not_held_against_a_child() ->
     assert bench.process.signals == []
 
 
+def test_a_child_that_was_stopped_together_with_the_launcher_has_time_to_beat_again() -> None:
+    bench = Bench()
+    bench.get_ready()
+    left_s = bench.ward.deadline_s() - bench.now_s
+    bench.now_s += left_s + 10.0  # the launcher wanted to look when the beat was due, and woke ten seconds later
+    bench.ward.forgive(10.0)
+    bench.ward.run_due(bench.now_s)
+    assert bench.process.signals == []
+    bench.wait(bench.ward.child.watchdog_s or 0)
+    assert signal.SIGABRT in bench.process.signals
+
+
 def test_a_stop_is_asked_for_then_the_stacks_are_written_then_it_is_killed() -> None:
     bench = Bench()
     bench.get_ready()
