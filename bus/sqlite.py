@@ -42,6 +42,12 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
     db.execute("COMMIT")
 
 
+def has_room(directory: Path) -> bool:
+    """Whether something can be written there. Raises OSError when there is no such directory."""
+    disk = os.statvfs(directory)
+    return os.access(directory, os.W_OK) and disk.f_bavail * disk.f_frsize >= LITTLE_ROOM_BYTES
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """What an error of SQLite means."""

@@ -40,6 +40,7 @@ class Memory:
         path = database_path(self._settings, runtime.addresses)
         self._store, mended = opened(runtime, lambda: open_store(path))
         self._in_trouble = False
+        self._unkept: dict[str, None] = {}  # jobs that could not be done while the store cannot be written; some are given up by then
         if mended:
             self._tell_mended(mended)
         self._counting = Counting(ServerCounter(runtime.settings, runtime.addresses), self._on_counted)
@@ -87,6 +88,7 @@ class Memory:
             kept = self._trying(lambda: self._store.remember(self._record(job, work), estimate_tokens(messages_of(past))))
         except sqlite3.Error as error:
             reason = self._tell_trouble(error)
+            self._unkept[job.id] = None
             lease.failed(reason, retry=True, delay_ms=RETRY_MS)
             return
         self._end_trouble()
@@ -141,6 +143,8 @@ class Memory:
             self._in_trouble = False
             self._looking.cancel()
             self._runtime.status("the memory store can be written again")
+            self._runtime.jobs.retry_parked(list(self._unkept))
+            self._unkept.clear()
 
     def _record(self, job: Job, work: Remember) -> TurnRecord:
         clock = self._runtime.clock

@@ -23,7 +23,7 @@ from bus.addresses import Addresses
 from bus.errors import EarshotError, SetupError, StorageTrouble
 from bus.messages.turn import Round, TurnRecord
 from bus.settings import MemorySettings
-from bus.sqlite import fault_of, mend, readable_rows, transaction
+from bus.sqlite import fault_of, has_room, mend, readable_rows, transaction
 
 APPLICATION_ID = 0x45617273  # "Ears": tells our files from other programs' SQLite files
 SCHEMA_VERSION = 1
@@ -297,7 +297,7 @@ def open_to_read(path: Path) -> Iterator[Store]:
     try:
         store = Store(path, create=False, read_only=True)
     except StorageTrouble:
-        if os.access(path.parent, os.W_OK) or not os.access(path, os.R_OK):
+        if has_room(path.parent) or not os.access(path, os.R_OK):
             raise
         with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as directory:
             for suffix in ("", "-wal"):

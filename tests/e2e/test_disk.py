@@ -115,7 +115,7 @@ def test_a_disk_that_fills_up_in_a_turn_delays_the_turn_and_hear_says_why(moment
         assert process.returncode == 0, errors
         assert [turn["reply"] for turn in lines(out)] == ["Two plus three is five."]
         assert len(running.remembered()) == 1
-        wait_until(lambda: "can be written again" in detail(running, "dispatcher"))
+        wait_until(lambda: "jobs are taken and written down again" in detail(running, "dispatcher"))
 
 
 def test_everybody_who_is_killed_on_a_full_disk_is_there_again_when_it_has_room() -> None:
@@ -135,18 +135,20 @@ def test_everybody_who_is_killed_on_a_full_disk_is_there_again_when_it_has_room(
         assert {actor["restarts"] for actor in running.status().values()} == {1}
 
 
-def test_a_full_disk_of_the_memory_store_alone_leaves_the_answers() -> None:
+def test_a_full_disk_of_the_memory_store_alone_leaves_the_answers_and_they_are_kept_later() -> None:
     with disk("1m") as small, assistant(f"memory.database={small.path}/memory.sqlite3") as running:
         small.fill()
         with running.events("reply.") as events:
             process = running.popen("hear", "--json", str(SUM))
             assert getattr(events.wait_for("reply.finished").body, "text", "") == "Two plus three is five."
-            wait_until(lambda: "the memory store cannot be written: no space is left in" in detail(running, "memory"))
-            small.free()
-            process.communicate(timeout=60)
-        wait_until(lambda: "can be written again" in detail(running, "memory"))
-        (turn,) = running.hear(SUM)
-        assert turn["reply"] == "Two plus three is five."
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert "was given up at the stage remember: the memory store cannot be written: no space is left in" in errors
+        assert "the memory store cannot be written" in detail(running, "memory")
+        small.free()
+        wait_until(running.remembered, deadline_s=60)
+        assert [turn["reply"] for turn in running.remembered()] == ["Two plus three is five."]
+        assert "can be written again" in detail(running, "memory")
 
 
 def test_a_full_runtime_directory_ends_the_start_with_one_line() -> None:
