@@ -32,6 +32,7 @@ from bus.losses import CHECK_INTERVAL_S, Cause, Losses, Told
 from bus.messages.base import Body, Message
 from bus.messages.jobs import Job
 from bus.notify import Notifier
+from bus.security import refusal
 from bus.settings import Settings, load_resolved
 
 LONGEST_POLL_MS = 1000  # the phase `idle` is begun anew at least this often
@@ -267,11 +268,13 @@ class Runtime:
             self._notifier.tell(READY="1", WATCHDOG="1", X_EARSHOT_PHASE=self.phases.name)
 
     def _watch_broker(self) -> None:
-        self._broker_monitor = self._subscriber.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self._broker_monitor = self._subscriber.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_AUTH)
         self.watch(self._broker_monitor, self._on_broker_lost)
 
     def _on_broker_lost(self) -> None:
-        monitor_event(self._broker_monitor)
+        if monitor_event(self._broker_monitor) == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+            self._notifier.tell(X_EARSHOT_REASON=refusal(self.addresses.remote))
+            self.stop(1)  # ZeroMQ does not try again after this, so a new process does
         if self._probing is None:
             # Not a warning: every actor would import structlog at the same moment, and the broker would be back later for it.
             self.log.debug("event broker lost, subscribing again")

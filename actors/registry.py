@@ -22,6 +22,7 @@ ACTORS = {
     "llm": "actors.llm.actor:Llm",
     "metrics": "actors.metrics.actor:Metrics",
     "recorder": "actors.recorder.actor:Recorder",
+    "gate": "actors.gate:Gate",
     "rehearsal-llm": "actors.rehearsal_llm.actor:RehearsalLlm",
 }
 

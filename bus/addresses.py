@@ -33,6 +33,8 @@ class Addresses:
 
     runtime_dir: Path
     state_dir: Path
+    remote: str = ""
+    """`HOST:PORT` or `NAME@HOST:PORT`: events and jobs are those of another machine. Empty: all is here."""
 
     @classmethod
     def resolve(cls, runtime_dir: str = "", state_dir: str = "", environ: Mapping[str, str] = os.environ) -> Addresses:
@@ -50,7 +52,8 @@ class Addresses:
         state = environ.get("EARSHOT_STATE_DIR") or state_dir or (str(SYSTEM_STATE_DIR) if runtime == str(SYSTEM_RUNTIME_DIR) else "")
         if not state:
             state = str(Path(environ.get("XDG_STATE_HOME") or home / ".local" / "state") / "earshot")
-        return cls(Path(runtime).expanduser().absolute(), Path(state).expanduser().absolute())
+        remote = environ.get("EARSHOT_CONNECT", "")
+        return cls(Path(runtime).expanduser().absolute(), Path(state).expanduser().absolute(), remote)
 
     def prepare(self) -> None:
         """Make the directories, private to this user. Raise AddressError when that cannot be done."""
@@ -91,6 +94,10 @@ class Addresses:
         return self.state_dir / "crashes"
 
     @property
+    def keys_dir(self) -> Path:
+        return self.state_dir / "keys"
+
+    @property
     def config(self) -> Path:
         """The checked and merged configuration that the launcher leaves for the actors."""
         return self.runtime_dir / "config.json"
@@ -109,17 +116,28 @@ class Addresses:
 
     @property
     def jobs(self) -> str:
-        return f"ipc://{self.runtime_dir}/jobs"
+        return self._endpoint("jobs", 2)
 
     @property
     def events_in(self) -> str:
         """Publishers connect here (the broker's XSUB)."""
-        return f"ipc://{self.runtime_dir}/events.in"
+        return self._endpoint("events.in", 1)
 
     @property
     def events_out(self) -> str:
         """Subscribers connect here (the broker's XPUB)."""
-        return f"ipc://{self.runtime_dir}/events.out"
+        return self._endpoint("events.out", 0)
+
+    def _endpoint(self, name: str, port: int) -> str:
+        """Here, or, as the so manyth port, on the other machine. Raise SetupError when its key, or ours, is not here."""
+        if not self.remote:
+            return f"ipc://{self.runtime_dir}/{name}"
+        from bus.security import Keys, TcpEndpoint, parse_place, server_key  # it needs ZeroMQ, and few that need addresses do
+
+        who, _, place = self.remote.rpartition("@")
+        host, first = parse_place(place)
+        keys = Keys(self.keys_dir)
+        return TcpEndpoint.make(f"tcp://{host}:{first + port}", keys.own(), server_key(keys, who))
 
     def audio_live(self, stream: str) -> str:
         return f"ipc://{self.audio_file(stream, 'live')}"

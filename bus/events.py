@@ -25,6 +25,7 @@ from bus.limits import (
 )
 from bus.messages.actor import Probe
 from bus.messages.base import Body, Message
+from bus.security import connect
 
 
 def configure(
@@ -65,7 +66,7 @@ class Publisher:
         self.stamp = stamp
         self._socket = context.socket(zmq.PUB)
         configure(self._socket, largest_bytes=MAX_EVENT_BYTES)
-        self._socket.connect(endpoint)
+        connect(self._socket, endpoint)
 
     def publish(self, body: Body, *, turn: str = "", stream: str = "", payload: bytes | None = None, key: str = "") -> None:
         """Send one event. Raise WireError when it passes a size limit."""
@@ -94,7 +95,7 @@ class Subscriber:
         self._on_lost = on_lost
         self._next: dict[tuple[str, str, str], int] = {}
         self._probe: Probe | None = None
-        self.socket.connect(endpoint)
+        connect(self.socket, endpoint)
         for topic in topics:
             self.subscribe(topic)
 

@@ -36,6 +36,7 @@ from bus.messages.jobs import (
     WorkerBye,
     WorkerHello,
 )
+from bus.security import connect
 
 Settled = TypeVar("Settled", bound=Body)
 ATTEMPTS_PER_REVISION = 10_000
@@ -130,7 +131,7 @@ class JobClient:
         self.socket = context.socket(zmq.DEALER)
         configure(self.socket, JOB_HIGH_WATER_MARK)
         self.monitor = self.socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
-        self.socket.connect(endpoint)
+        connect(self.socket, endpoint)
 
     def submit(self, job: Job, payload: bytes | None = None, on_accepted: Callable[[], None] | None = None) -> None:
         """Hand over a job; `on_accepted` is called once it is in the spool.
@@ -283,7 +284,7 @@ def ask_dispatcher(
     """Ask the dispatcher and return its answer. Raise NoInstance when none comes, EarshotError when it says that it cannot."""
     with context.socket(zmq.DEALER) as socket:
         configure(socket, JOB_HIGH_WATER_MARK)
-        socket.connect(endpoint)
+        connect(socket, endpoint)
         socket.send_multipart(stamp.pack(question))
         if not socket.poll(round(timeout_s * 1000)):
             raise NoInstance(f"the dispatcher did not answer within {timeout_s:.0f} s; see `supervisor status`")

@@ -38,6 +38,9 @@ HANDSHAKE_MS = 5_000  # a connection that does not say what it is by then is clo
 
 RECONNECT_MS = 10
 RECONNECT_MAX_MS = 200
+TCP_RECONNECT_MAX_MS = 2_000
+TCP_HEARTBEAT_MS = 1_000
+TCP_HEARTBEAT_TIMEOUT_MS = 4_000
 
 assert MAX_UTTERANCE_S * SAMPLE_RATE_HZ * SAMPLE_BYTES <= MAX_PAYLOAD_BYTES, "an utterance must fit into one job"
 assert MAX_UTTERANCE_S * 1000 <= MAX_AUDIO_MS, "an utterance's length must pass its own bounds"

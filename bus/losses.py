@@ -29,6 +29,7 @@ Cause = Literal[
     "jobs-refused-disk",
     "results-late",
     "parked-dropped",
+    "strangers-refused",
 ]
 
 MEANINGS: Final[Mapping[str, str]] = {
@@ -47,6 +48,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "jobs-refused-disk": "submissions refused because the spool could not be written, made again later",
     "results-late": "results that came after another had been taken",
     "parked-dropped": "given-up jobs that were removed unanswered: by the user, or the oldest of too many",
+    "strangers-refused": "connections from the network without an allowed key",
 }
 """In words, for `supervisor status`. A cause that ends in `-ms` counts milliseconds of sound, each other one things."""
 

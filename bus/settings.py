@@ -247,6 +247,14 @@ class JobsSettings(_Table, frozen=True):
     """SQLite's setting for the spool: `normal` survives kill -9 of any process, `full` a power cut too."""
 
 
+class NetworkSettings(_Table, frozen=True):
+    """Other machines. Without this nothing listens on the network."""
+
+    listen: Annotated[str, Meta(pattern=r"^([^ :]+:[0-9]{1,5})?$", description="HOST:PORT, or empty")] = ""
+    """HOST:PORT on which machines with an allowed key reach events and jobs: three tcp ports, this one and the two after it. Empty: no
+    way in. See docs/security.md."""
+
+
 class LauncherSettings(_Table, frozen=True):
     """Starting, watching, stopping."""
 
@@ -315,6 +323,7 @@ class Settings(_Table, frozen=True):
     rehearsal_llm: RehearsalLlmSettings = RehearsalLlmSettings()
     memory: MemorySettings = MemorySettings()
     jobs: JobsSettings = JobsSettings()
+    network: NetworkSettings = NetworkSettings()
     launcher: LauncherSettings = LauncherSettings()
     recorder: RecorderSettings = RecorderSettings()
     metrics: MetricsSettings = MetricsSettings()

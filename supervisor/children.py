@@ -47,7 +47,14 @@ def plan(settings: Settings, placement: Placement, *, foreground: bool) -> list[
         replace(_actor(name, light, settings), base=True)
         for name in (BROKER, "dispatcher", "recorder", *["metrics"] * bool(settings.metrics.port))
     ]
-    names = ["memory", "dialogue", "llm", "vad", *["rehearsal-llm"] * settings.rehearsal_llm.enabled]
+    names = [
+        "memory",
+        "dialogue",
+        "llm",
+        "vad",
+        *["rehearsal-llm"] * settings.rehearsal_llm.enabled,
+        *["gate"] * bool(settings.network.listen),
+    ]
     children = base + [_actor(name, light, settings) for name in names]
     for number, cpus in enumerate(placement.whisper, 1):
         worker = _actor(f"whisper-{number}", format_cpu_list(cpus), settings)

@@ -23,6 +23,7 @@ from bus.errors import EarshotError, SetupError
 Command = TypeVar("Command", bound=Callable[..., Any])
 CONTEXT = {"help_option_names": ["-h", "--help"]}
 PATH = click.Path(path_type=Path)
+PLACE = "[NAME@]HOST:PORT"
 
 
 def configured(command: Command) -> Command:
@@ -132,8 +133,12 @@ def check(config: tuple[Path, ...], sets: tuple[str, ...]) -> None:
     """Check the configuration, and tell every error in it at once."""
     from supervisor.settings import load
 
-    load(config, sets)
+    settings = load(config, sets)
     click.echo("The configuration is good.")
+    if settings.network.listen:
+        from supervisor.keys import exposure
+
+        click.echo(exposure(settings))
 
 
 @cli.command()
@@ -192,6 +197,7 @@ def filtered(command: Command) -> Command:
 @click.option("--raw", "form", flag_value="raw", help="As on the wire: topic, head in hex, bytes of payload.")
 @click.option("--count", type=click.IntRange(1), help="End after so many events.")
 @click.option("--timeout", type=click.FloatRange(0.0), metavar="SECONDS", help="End after so long.")
+@click.option("--connect", default="", metavar=PLACE, help="Of the assistant on another machine; see `supervisor keys`.")
 def tap(
     *,
     topics: tuple[str, ...],
@@ -205,6 +211,7 @@ def tap(
     form: str | None,
     count: int | None,
     timeout: float | None,
+    connect: str,
 ) -> None:
     """Show events as they pass: all, or those whose topic begins with one of TOPICS (`speech`) or matches it (`*.finished`).
 
@@ -215,7 +222,7 @@ def tap(
 
     chosen = wanted(topics, turn=turn, stream=stream, actor=actor, where=where)
     since_s = None if since is None else view.seconds(since)
-    addresses = _instance(config, sets)
+    addresses = dataclasses.replace(_instance(config, sets), remote=connect)
     messages = view.tap(addresses, chosen, since_s=since_s, timeout_s=timeout, tell=lambda text: click.echo(text, err=True))
     seen = 0
     for _, line in view.lines(messages, cast(view.Form, form or "text")):
@@ -480,6 +487,65 @@ def parked_drop(jobs: tuple[str, ...], everything: bool, config: tuple[Path, ...
 
 def _jobs(number: int) -> str:
     return "1 job is" if number == 1 else f"{number} jobs are"
+
+
+@cli.group()
+def keys() -> None:
+    """Who may talk with this machine over the network: see docs/security.md."""
+
+
+@keys.command("new")
+@click.argument("name")
+@configured
+def keys_new(name: str, config: tuple[Path, ...], sets: tuple[str, ...]) -> None:
+    """Make the keys of this machine, which other machines know as NAME."""
+    from supervisor import keys as actions
+
+    click.echo(actions.new(_instance(config, sets), name))
+
+
+@keys.command("allow", context_settings={"ignore_unknown_options": True})  # a key may begin with a dash
+@click.argument("name")
+@click.argument("public_key")
+@configured
+def keys_allow(name: str, public_key: str, config: tuple[Path, ...], sets: tuple[str, ...]) -> None:
+    """Let the machine NAME in, which has this PUBLIC_KEY, and trust it when connecting to it."""
+    from supervisor import keys as actions
+
+    click.echo(actions.allow(_instance(config, sets), name, public_key))
+
+
+@keys.command("revoke")
+@click.argument("name")
+@configured
+def keys_revoke(name: str, config: tuple[Path, ...], sets: tuple[str, ...]) -> None:
+    """Let the machine NAME in no longer; what it has open is cut off."""
+    from supervisor import keys as actions
+
+    click.echo(actions.revoke(_instance(config, sets), name))
+
+
+@keys.command("list")
+@configured
+def keys_list(config: tuple[Path, ...], sets: tuple[str, ...]) -> None:
+    """Show the public keys: this machine's, and those that are allowed."""
+    from supervisor import keys as actions
+
+    for line in actions.listed(_instance(config, sets)):
+        click.echo(line)
+
+
+@cli.command()
+@click.argument("actor")
+@click.option("--connect", required=True, metavar=PLACE, help="Where the assistant is.")
+@click.option("--name", default="", help="Of this worker over there; by default a number made from this machine's name.")
+@configured
+def join(*, actor: str, connect: str, name: str, config: tuple[Path, ...], sets: tuple[str, ...]) -> None:
+    """Work for the assistant on another machine: `supervisor join whisper --connect desk@10.0.0.5:7700`."""
+    from supervisor.join import join as join_there
+    from supervisor.settings import load
+
+    join_there(load(config, sets), actor, connect, name)
 
 
 @cli.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True}, add_help_option=False)

@@ -348,6 +348,8 @@ def _contradictions(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]
     yield from _vad_contradictions(settings)
     yield from _source_contradictions(settings)
     yield from _model_contradictions(settings)
+    if settings.network.listen:
+        yield from _network_contradictions(settings)
     dialogue, llm = settings.dialogue, settings.llm
     if dialogue.role not in dialogue.roles:
         hint = _meant(dialogue.role, dialogue.roles) or f"; the roles are {', '.join(sorted(dialogue.roles))}"
@@ -387,6 +389,16 @@ def _source_contradictions(settings: Settings) -> Iterator[tuple[tuple[str, ...]
     if settings.launcher.until == "source-ends" and mic.source not in ("file", "stdin"):
         keys = ("launcher.until", "mic.source")
         yield keys, f'is "source-ends", but a source "{mic.source}" never ends; use "stopped"'
+
+
+def _network_contradictions(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
+    from bus.security import Keys, parse_place
+
+    try:
+        parse_place(settings.network.listen)
+        Keys(Addresses(Path(settings.instance.runtime_dir), Path(settings.instance.state_dir)).keys_dir).own()
+    except SetupError as error:
+        yield ("network.listen",), f"cannot be used: {error}"
 
 
 def _model_contradictions(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:

@@ -16,7 +16,7 @@ from bus.addresses import Addresses
 from bus.errors import EarshotError, SetupError
 from bus.notify import Notifier
 from bus.settings import Settings, dump_resolved
-from supervisor.children import plan
+from supervisor.children import Child, plan
 from supervisor.client import LOOK_INTERVAL_S, status, wait_while_stopping
 from supervisor.instance import is_running, take
 from supervisor.launcher import NAME, Launcher
@@ -50,18 +50,26 @@ def run(settings: Settings, *, console: bool) -> None:
 def _run(settings: Settings, console: bool) -> None:
     addresses = addresses_of(settings)
     children = plan(settings, plan_for(this_machine(), settings.whisper), foreground=console)
-    until_source_ends = settings.launcher.until == "source-ends"
     wait_while_stopping(addresses)
+    before = newest_number(addresses) if settings.launcher.until == "source-ends" and console else None
+    launch(settings, addresses, children)
+    if before is not None:
+        from supervisor.views.turns import show_after
+
+        show_after(addresses, before)
+
+
+def launch(settings: Settings, addresses: Addresses, children: Sequence[Child]) -> None:
+    """Take the lock and keep these children alive until they are stopped, or are done. Raises EarshotError when one of them failed."""
     try:
         lock = take(addresses)
         try:
             write_private(addresses.config, dump_resolved(settings))
-            before = newest_number(addresses) if until_source_ends and console else None
             with Launcher(
                 children,
                 addresses,
                 patience(settings),
-                until_source_ends=until_source_ends,
+                until_source_ends=settings.launcher.until == "source-ends",
                 keep_crashes=settings.launcher.keep_crashes,
             ) as launcher:
                 outcome = launcher.run()
@@ -71,10 +79,6 @@ def _run(settings: Settings, console: bool) -> None:
         raise EarshotError(f"cannot start in {error.filename or addresses.runtime_dir}: {error.strerror}; see to that disk") from None
     if outcome.failure:
         raise (SetupError if outcome.misconfigured else EarshotError)(outcome.failure)
-    if before is not None:
-        from supervisor.views.turns import show_after
-
-        show_after(addresses, before)
 
 
 def addresses_of(settings: Settings) -> Addresses:

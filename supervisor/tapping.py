@@ -12,11 +12,12 @@ import zmq
 
 from bus.addresses import Addresses
 from bus.codec import Stamp, decode
-from bus.errors import WireError
+from bus.errors import EarshotError, NoInstance, WireError
 from bus.events import Publisher, Subscriber, configure, wait_until_heard
 from bus.losses import Losses
 from bus.messages.audio import AudioFrame
 from bus.messages.base import Message
+from bus.security import refusal
 from supervisor.filters import Wanted
 from supervisor.instance import is_running, require_running
 
@@ -30,8 +31,10 @@ class Tap:
     """Listens to an instance. Use it as a context. Nothing waits for it: what it is too slow for, it misses, and tells."""
 
     def __init__(self, addresses: Addresses, wanted: Wanted, tell: Callable[[str], None] = lambda _line: None) -> None:
-        """`tell` gets a line for people when events were missed. Raise NoInstance when no assistant is running."""
-        require_running(addresses)
+        """`tell` gets a line for people when events were missed. Raise NoInstance when no assistant is running, EarshotError when
+        another machine does not let us in."""
+        if not addresses.remote:
+            require_running(addresses)
         self._addresses = addresses
         self._wanted = wanted
         self._tell = tell
@@ -42,7 +45,8 @@ class Tap:
         self._subscriber = Subscriber(self._context, addresses.events_out, wanted.subscriptions, self._missed.drop, self._missed.add)
         self._poller.register(self._subscriber.socket, zmq.POLLIN)
         self._streams: dict[str, zmq.Socket[bytes]] = {}
-        self._early = deque(wait_until_heard(self.publisher, self._subscriber, CONNECT_TIMEOUT_S))
+        self._refused = self._subscriber.socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_FAILED_AUTH)
+        self._early = deque(self._wait_until_heard())
         self._hears = any(topic and wanted.is_topic(AudioFrame.topic) for topic in wanted.topics)
 
     def messages(self, timeout_s: float | None = None) -> Iterator[Message]:
@@ -53,7 +57,7 @@ class Tap:
             self._missed.check()
             self._find_streams()
             left_s = LOOK_INTERVAL_S if end_s is None else min(LOOK_INTERVAL_S, end_s - time.monotonic())
-            if not self._poller.poll(max(0, round(left_s * 1000))) and not is_running(self._addresses):
+            if not self._poller.poll(max(0, round(left_s * 1000))) and not self._is_there():
                 self._tell("the assistant has stopped")
                 return
             yield from filter(self._wanted.matches, self._receive())
@@ -64,6 +68,25 @@ class Tap:
         while (left_s := end_s - time.monotonic()) > 0:
             self._poller.poll(round(left_s * 1000))
             self._early.extend(self._receive())
+
+    def _wait_until_heard(self) -> list[Message]:
+        try:
+            return wait_until_heard(self.publisher, self._subscriber, CONNECT_TIMEOUT_S)
+        except NoInstance:
+            self._is_there()
+            if not self._addresses.remote:
+                raise
+            raise NoInstance(
+                f"no answer from {self._addresses.remote} within {CONNECT_TIMEOUT_S:.0f} s: is it running, with network.listen set? "
+                "Is the key that is allowed here the one that its `supervisor keys list` shows?"
+            ) from None
+
+    def _is_there(self) -> bool:
+        """Whether the assistant is running. One on another machine may be cut off, and is waited for. Raise EarshotError when it has
+        refused us: ZeroMQ does not try again after that."""
+        if self._refused.poll(0):
+            raise EarshotError(refusal(self._addresses.remote))
+        return bool(self._addresses.remote) or is_running(self._addresses)
 
     def _take_early(self) -> Iterator[Message]:
         while self._early:

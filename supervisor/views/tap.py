@@ -53,6 +53,8 @@ def tap(
         with Tap(addresses, wanted, tell) as live:
             yield from live.messages(timeout_s)
         return
+    if addresses.remote:
+        raise EarshotError("what passed before is with the other machine's flight recorder; leave --since out")
     since_ns = time.time_ns() - round(since_s * 1e9)
     if not is_running(addresses):
         yield from _recorded(addresses, wanted, since_ns)
