@@ -18,6 +18,7 @@ import zmq
 from bus.codec import Stamp
 from bus.jobs import query_jobs
 from bus.messages.control import ControlState
+from bus.messages.jobs import JobInfo
 from supervisor import client
 from tests.e2e.assistant import SPEECH, Assistant, assistant, words
 from tests.fuzz import scenarios
@@ -93,7 +94,7 @@ def attack(victim: Assistant, seed: str, messages: int) -> Report:
         for target in targets:
             report.rows += [(target.name, kind, said, target.bad[kind]) for kind, said in sorted(target.said.items())]
             target.close()
-        wait_until(lambda: not _open_jobs(context, victim), deadline_s=SETTLE_S, interval_s=0.5)
+        _wait_for_jobs(context, victim)
         after = client.status(victim.addresses)
         report.memory_bytes = _memory(warm, after)
         (turn,) = victim.hear(SPEECH / "sum-rms.wav")
@@ -207,8 +208,20 @@ def _settled(victim: Assistant) -> Counter[str]:
     return history[-1]
 
 
-def _open_jobs(context: zmq.Context[zmq.Socket[bytes]], victim: Assistant) -> int:
-    return sum(job.state != "parked" for job in query_jobs(context, victim.addresses.jobs, Stamp("fuzz", "1"), "", 20))
+def _wait_for_jobs(context: zmq.Context[zmq.Socket[bytes]], victim: Assistant) -> None:
+    """Wait until all that was submitted is done, however much it is, as long as it goes on."""
+    seen: list[JobInfo] = []
+    quiet_since_s = time.monotonic()
+    while True:
+        jobs = query_jobs(context, victim.addresses.jobs, Stamp("fuzz", "1"), "", 20)
+        waiting = [job for job in jobs if job.state != "parked"]
+        if not waiting:
+            return
+        if waiting != seen:
+            seen, quiet_since_s = waiting, time.monotonic()
+        stages = Counter((job.stage, job.state) for job in waiting)
+        assert time.monotonic() < quiet_since_s + SETTLE_S, f"nothing moves any more: {stages}"
+        time.sleep(0.5)
 
 
 def _restarted(victim: Assistant, before: ControlState) -> list[str]:
