@@ -10,6 +10,7 @@ import sqlite3
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import msgspec
 import zmq
@@ -218,28 +219,25 @@ class Dispatcher:
         if hello.lease and not self._resume(key, hello):
             self._peers.send(peer, JobCancel(lease=hello.lease))
         for entry in self._board.awaiting(key):  # it is there and does not have it: the result is on its way, or it never got it
-            self._board.give_up_waiting(entry, key, self._in_ns(RECLAIM_S))
+            self._board.give_up_waiting(entry, key, self._in_ns(RECLAIM_S), self._clock.monotonic_ns(), "its worker came back without it")
 
     def _resume(self, key: str, hello: WorkerHello) -> bool:
         """A worker has a lease in its hands; return whether it may go on with it."""
-        entry = self._board.entries.get(hello.job_id)
-        attempt = hello.lease.rpartition("#")[2]
-        if entry is None or not attempt.isascii() or not attempt.isdigit() or hello.lease != entry.lease(int(attempt[:9])):
-            return False
-        return self._board.resume(key, entry, Hold(int(attempt), *self._times_ns(entry.job)))
+        entry, lease = self._board.entries.get(hello.job_id), hello.lease
+        return entry is not None and self._board.resume(key, entry, Hold(entry.attempt_of(lease), *self._times_ns(entry.job)))
 
     def _extend(self, key: str, extend: JobExtend) -> None:
         entry = self._board.entries.get(extend.job_id)
         hold = entry.held_as(key, extend.lease) if entry is not None else None
         if entry is not None and hold is not None:  # its worker is well, so it is not late either
-            deadline_ns = self._in_ns(bounded_ms(extend.deadline_ms) / 1000)
-            entry.holds[key] = Hold(hold.attempt, deadline_ns, None if hold.late_ns is None else deadline_ns)
+            entry.holds[key] = hold.extended(self._in_ns(bounded_ms(extend.deadline_ms) / 1000))
 
     def _done(self, peer: bytes, key: str, done: JobDone) -> None:
         entry = self._board.entries.get(done.job_id)
         if entry is not None:
             with self._trouble.caught() as trouble:
-                fresh = self._commit(entry, done.follow_ups)
+                history = entry.history(key, done.lease, self._clock.monotonic_ns())
+                fresh = self._commit(entry, [msgspec.structs.replace(job, history=history) for job in done.follow_ups])
                 self._trouble.written()
             if trouble.happened:
                 return  # not acknowledged, so it comes again
@@ -319,7 +317,7 @@ class Dispatcher:
 
     def _taken_up(self, stored: Stored) -> Entry:
         entry = Entry(stored.job, stored.number, stored.turn_order, stored.born, stored.attempts, reason=stored.reason)
-        entry.awaited = dict(stored.holders)
+        entry.awaited, entry.found_ns = dict(stored.holders), self._clock.monotonic_ns()
         if stored.holders:
             hears_nothing = isinstance(stored.job.work, Transcribe)
             entry.not_before_ns = self._times_ns(stored.job)[0] if hears_nothing else self._in_ns(RECLAIM_S)
@@ -329,7 +327,7 @@ class Dispatcher:
         """Give up what is too old to be answered, and have it remembered so. What cannot be written down now is tried again later."""
         reason = "left unanswered: the assistant was not running"
         with self._spool.transaction():
-            notices = [self._give_up(stored.job, stored.turn_order, stored.born, reason, aloud=False) for stored in self._left]
+            notices = [self._give_up(self._taken_up(stored), reason, aloud=False) for stored in self._left]
             self._spool.begin_run(self._run)
         for notice in notices:
             self._board.add(notice)
@@ -347,7 +345,7 @@ class Dispatcher:
         self._begin([(Entry(job, number, turn_order, born), worker)], payload)
 
     def _lose(self, key: str, reason: str) -> None:
-        entry = self._board.gone(key)
+        entry = self._board.gone(key, self._clock.monotonic_ns(), reason)
         if entry is not None:
             with self._trouble.caught():
                 self._end_hold(entry, key, reason)
@@ -359,19 +357,19 @@ class Dispatcher:
         if len(entry.holds) == 1 and (park or self._board.exhausted(entry)):
             self._park(entry, reason, key)
             return
+        entry.job, entry.reason = entry.lost_by([key], self._clock.monotonic_ns(), reason), reason
         self._board.release(entry, key, owes=owes)
-        entry.reason = reason
         if entry.waiting:
             entry.not_before_ns = self._in_ns(delay_s)
             self._on_count("jobs-requeued", entry.job)
         state = "requeued" if entry.waiting else "released"
-        self._spool.release(entry.job.id, entry.holders, reason)  # last: the board is right even when the disk is full
+        self._spool.release(entry.job, entry.holders, reason)  # last: the board is right even when the disk is full
         self._moved(entry.job, JobMoved(job_id=entry.job.id, state=state, attempt=attempt, worker=key, reason=reason))
 
     def _park(self, entry: Entry, reason: str, worker: str) -> None:
         job = entry.job
         with self._spool.transaction():
-            notice = self._give_up(job, entry.turn_order, entry.born, reason)
+            notice = self._give_up(entry, reason)
             surplus = self._spool.parked()[:-MAX_PARKED]
             for stored in surplus:
                 self._spool.finish(stored.job.id)
@@ -382,8 +380,9 @@ class Dispatcher:
         for stored in surplus:
             self._dropped(stored.job, f"more than {MAX_PARKED} jobs were given up, and this one was the oldest")
 
-    def _give_up(self, job: Job, turn_order: int, born: Moment, reason: str, *, aloud: bool = True) -> Entry:
+    def _give_up(self, entry: Entry, reason: str, *, aloud: bool = True) -> Entry:
         """Within a transaction: set a job aside, and add the notice from which the user hears of it. A notice itself is replaced."""
+        job = entry.lost_by([*entry.awaited, *entry.holds], self._clock.monotonic_ns(), reason)
         work = job.work
         if isinstance(work, Parked):
             self._spool.finish(job.id)
@@ -391,11 +390,11 @@ class Dispatcher:
         else:
             self._spool.park(job.id, reason, self._moment().wall_ns)
             notice = Parked(failed_stage=job.stage, reason=reason, transcript=getattr(work, "transcript", ""), aloud=aloud)
-        told = Job(turn=job.turn, stream=job.stream, work=notice, revision=job.revision, marks=job.marks)
+        told = Job(turn=job.turn, stream=job.stream, work=notice, revision=job.revision, marks=job.marks, history=job.history)
         if self._spool.knows(told.id):
             told = msgspec.structs.replace(told, revision=self._spool.newest_revision(job.turn) + 1)
-        number, _ = self._spool.add(told, turn_order, born=born)
-        return Entry(told, number, turn_order, born)
+        number, _ = self._spool.add(told, entry.turn_order, born=entry.born)
+        return Entry(told, number, entry.turn_order, entry.born)
 
     # -- given-up jobs --------------------------------------------------------------------------------------------
 
@@ -418,10 +417,10 @@ class Dispatcher:
         return ParkedSettled(job_ids=[stored.job.id for stored in parked])
 
     def _revised(self, job: Job) -> Job:
-        """The job as the next revision of its turn. Its times begin anew, but those of a turn that was only to be remembered: that is
-        no late answer, the user has had it."""
-        marks = job.marks if isinstance(job.work, Remember) else {RETRIED: self._clock.monotonic_ns()}
-        return msgspec.structs.replace(job, revision=self._spool.newest_revision(job.turn) + 1, marks=marks)
+        """The job as the next revision of its turn. Its times and attempts begin anew, but those of a turn that was only to be
+        remembered: that is no late answer, the user has had it."""
+        anew: dict[str, Any] = {} if isinstance(job.work, Remember) else {"marks": {RETRIED: self._clock.monotonic_ns()}, "history": []}
+        return msgspec.structs.replace(job, revision=self._spool.newest_revision(job.turn) + 1, **anew)
 
     def _drop(self, job_ids: Sequence[str]) -> ParkedSettled:
         parked = [stored for stored in self._spool.parked() if stored.job.id in job_ids]
@@ -450,7 +449,8 @@ class Dispatcher:
                 all_there = True
                 for worker, entry in self._board.assignments(self._clock.monotonic_ns()):
                     payload = self._spool.payload(entry.job.id) if isinstance(entry.job.work, Transcribe) else None
-                    self._spool.lease(entry.job.id, {**entry.holders, worker.key: entry.attempts + 1})
+                    entry.job = entry.lost_by(entry.awaited, self._clock.monotonic_ns(), "its worker did not come back")
+                    self._spool.lease(entry.job, {**entry.holders, worker.key: entry.attempts + 1})
                     all_there = self._offer(worker, entry, payload) and all_there
                     self._trouble.written()
         unsaid, self._unsaid = self._unsaid, []
@@ -461,7 +461,7 @@ class Dispatcher:
         """The attempt is in the spool: the worker gets it. Return False when it is not there: that was no attempt."""
         state = "leased" if entry.waiting else "hedged"
         deadline_ns, late_ns = self._times_ns(entry.job)
-        hold = self._board.lease(worker, entry, deadline_ns, late_ns)
+        hold = self._board.lease(worker, entry, deadline_ns, late_ns, now_ns=self._clock.monotonic_ns())
         deadline_ms = (deadline_ns - self._clock.monotonic_ns()) // 1_000_000
         offer = JobLease(lease=entry.lease(hold.attempt), attempt=hold.attempt, deadline_ms=deadline_ms, job=entry.job)
         if not self._peers.tell(worker.key, offer, payload):

@@ -10,11 +10,14 @@ of its lease.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+import msgspec
 
 from bus.limits import MAX_SHOWN_REASON
-from bus.messages.jobs import Job, JobInfo, Parked
+from bus.messages.jobs import Attempt, Job, JobInfo, Parked
+from bus.messages.turn import MAX_PAST_ATTEMPTS
 from bus.moments import Moment
 
 MAX_HOLDERS = 2
@@ -33,6 +36,12 @@ class Hold:
     """The lease ends then."""
     late_ns: int | None = None
     """From then on a second worker may have the job too; None: never."""
+    begun_ns: int = 0
+    """When the lease began; of one that outlived the dispatcher, when the new dispatcher found it."""
+
+    def extended(self, deadline_ns: int) -> Hold:
+        """The same lease until another deadline; before that its worker is not late."""
+        return replace(self, deadline_ns=deadline_ns, late_ns=None if self.late_ns is None else deadline_ns)
 
 
 @dataclass
@@ -52,6 +61,8 @@ class Entry:
     """Who has a lease on it, by the worker's key: nobody, one, or two."""
     awaited: dict[str, int] = field(default_factory=dict)
     """Who had which attempt when the dispatcher died, and may still be at it; until `not_before_ns` nobody else gets the job."""
+    found_ns: int | None = None
+    """When it was found in the spool; None: it came to be in this life of the dispatcher."""
     reason: str = ""
     """Why the last attempt failed."""
 
@@ -72,6 +83,39 @@ class Entry:
         """The hold that this worker knows by this name, if it still has it."""
         hold = self.holds.get(key)
         return hold if hold is not None and self.lease(hold.attempt) == lease else None
+
+    def attempt_of(self, lease: str) -> int:
+        """Which attempt has this name; 0: none of this job."""
+        digits = lease.rpartition("#")[2][-9:]
+        number = int(digits) if digits.isascii() and digits.isdigit() else 0
+        return number if number <= self.attempts and self.lease(number) == lease else 0
+
+    def lost_by(self, keys: Iterable[str], now_ns: int, reason: str) -> Job:
+        """The job with a history that tells that these, who have it or are awaited with it, had it in vain."""
+        history, attempts = self.job.history, self.awaited | self.holders
+        for key in keys:
+            history = self._ended(history, key, attempts[key], now_ns, reason)
+        return msgspec.structs.replace(self.job, history=history)
+
+    def history(self, key: str, lease: str, now_ns: int) -> list[Attempt]:
+        """The history of the turn once this worker's result is taken: who else has the job has it in vain.
+
+        The lease may be one that had been given up. Then its attempt was not lost after all.
+        """
+        number = self.attempt_of(lease) or self.attempts
+        attempts = self.awaited | self.holders
+        others = [other for other, attempt in attempts.items() if attempt != number]
+        return self._ended(self.lost_by(others, now_ns, "another worker was quicker").history, key, number, now_ns)
+
+    def _ended(self, history: list[Attempt], key: str, number: int, now_ns: int, lost: str = "") -> list[Attempt]:
+        """The history with this attempt at its end, once; it may be known as lost already."""
+        stage, name = self.job.stage, key.partition("/")[0]
+        same = [past for past in history if (past.stage, past.number, bool(past.lost)) == (stage, number, True)]
+        hold = self.holds.get(key)
+        known_ns = [past.leased_ns for past in same] + [hold.begun_ns if hold is not None else self.found_ns]
+        begun_ns = now_ns if known_ns[0] is None else min(known_ns[0], now_ns)
+        ended = Attempt(stage=stage, worker=name, number=number, leased_ns=begun_ns, ended_ns=now_ns, lost=lost[:MAX_SHOWN_REASON])
+        return [*(past for past in history if past not in same), ended][-MAX_PAST_ATTEMPTS:]
 
     def info(self) -> JobInfo:
         """What is told of it."""
@@ -167,7 +211,7 @@ class Board:
         full = len(entry.holds) >= (MAX_HOLDERS if entry.job.work.can_be_hedged else 1)
         if worker.job_id or full or hold.attempt in taken or not 1 <= hold.attempt <= entry.attempts:
             return False
-        self._take(worker, entry, hold)
+        self._take(worker, entry, hold if entry.found_ns is None else replace(hold, begun_ns=entry.found_ns))
         return True
 
     def credit(self, key: str, lease: str) -> bool:
@@ -184,10 +228,10 @@ class Board:
         known = {*self.workers, *(awaited for entry in self.entries.values() for awaited in entry.awaited)}
         return [other for other in known if other.partition("/")[0] == name and other != key]
 
-    def gone(self, key: str) -> Entry | None:
+    def gone(self, key: str, now_ns: int, reason: str) -> Entry | None:
         """A worker is dead; return the job that it holds, which the caller releases. Nobody waits for it any more."""
         for entry in self.awaiting(key):
-            self.give_up_waiting(entry, key, 0)
+            self.give_up_waiting(entry, key, 0, now_ns, reason)
         worker = self.workers.pop(key, None)
         return self.entries.get(worker.job_id) if worker is not None and worker.job_id else None
 
@@ -195,8 +239,9 @@ class Board:
         """The jobs that wait for this worker to come back with them."""
         return [entry for entry in self.entries.values() if key in entry.awaited]
 
-    def give_up_waiting(self, entry: Entry, key: str, not_before_ns: int) -> None:
-        """This worker will not come back with the job; when nobody else may, it is free from then on."""
+    def give_up_waiting(self, entry: Entry, key: str, not_before_ns: int, now_ns: int, reason: str) -> None:
+        """This worker will not come back with the job; when nobody else may, it is free from `not_before_ns` on."""
+        entry.job = entry.lost_by([key], now_ns, reason)
         del entry.awaited[key]
         if not entry.awaited:
             entry.not_before_ns = not_before_ns
@@ -249,11 +294,11 @@ class Board:
             return None
         return worker
 
-    def lease(self, worker: Worker, entry: Entry, deadline_ns: int, late_ns: int | None = None) -> Hold:
+    def lease(self, worker: Worker, entry: Entry, deadline_ns: int, late_ns: int | None = None, *, now_ns: int) -> Hold:
         """The worker has the job from now on."""
         entry.attempts += 1
         entry.awaited.clear()
-        hold = Hold(entry.attempts, deadline_ns, late_ns)
+        hold = Hold(entry.attempts, deadline_ns, late_ns, now_ns)
         self._take(worker, entry, hold)
         return hold
 

@@ -160,13 +160,16 @@ class Spool:
                 self._db.execute("UPDATE jobs SET turn_order = number WHERE number = ?", (number,))
         return number, number if turn_order is None else turn_order
 
-    def lease(self, job_id: str, holders: Mapping[str, int]) -> None:
-        """Count an attempt before it begins, so that a job that kills its workers, or us, is given up one day."""
-        self._db.execute("UPDATE jobs SET attempts = attempts + 1, holders = ? WHERE job_id = ?", (_holders(holders), job_id))
+    def lease(self, job: Job, holders: Mapping[str, int]) -> None:
+        """Count an attempt before it begins, so that a job that kills its workers, or us, is given up one day. The job's history may
+        have become longer."""
+        update = "UPDATE jobs SET attempts = attempts + 1, holders = ?, job = ? WHERE job_id = ?"
+        self._db.execute(update, (_holders(holders), msgspec.msgpack.encode(job), job.id))
 
-    def release(self, job_id: str, holders: Mapping[str, int], reason: str) -> None:
-        """A lease ended without a result; `holders` have the job still."""
-        self._db.execute("UPDATE jobs SET holders = ?, reason = ? WHERE job_id = ?", (_holders(holders), reason, job_id))
+    def release(self, job: Job, holders: Mapping[str, int], reason: str) -> None:
+        """A lease ended without a result, which the job's history tells; `holders` have the job still."""
+        update = "UPDATE jobs SET holders = ?, reason = ?, job = ? WHERE job_id = ?"
+        self._db.execute(update, (_holders(holders), reason, msgspec.msgpack.encode(job), job.id))
 
     def take_back(self, job_id: str, holders: Mapping[str, int]) -> None:
         """A lease never reached its worker: it was no attempt."""

@@ -6,8 +6,11 @@ a machine. Each stage adds its own marks. `timings_ms` makes the parts of the wa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
+
+from bus.messages.jobs import Attempt
+from bus.messages.turn import PastAttempt
 
 SPEECH_END: Final = "speech_end"
 """The last frame of speech was captured. Set by the segmenter, from the frame's capture time."""
@@ -31,6 +34,8 @@ LLM_START: Final = "llm_start"
 """The request was sent to the language model."""
 FIRST_TOKEN: Final = "first_token"
 """The first piece of the reply was there."""
+FIRST_CLAUSE: Final = "first_clause"
+"""The piece of the reply that ends its first clause was there: what can be spoken while the rest is still being made."""
 LAST_TOKEN: Final = "last_token"
 """The reply was complete."""
 REMEMBERED: Final = "remembered"
@@ -49,6 +54,7 @@ PARTS: Final[Mapping[str, str]] = {
     "recall": RECALL_END,
     "llm_queue": LLM_START,
     "first_token": FIRST_TOKEN,
+    "first_clause": FIRST_CLAUSE,
     "generate": LAST_TOKEN,
     "closing": REMEMBERED,
 }
@@ -57,8 +63,8 @@ PARTS: Final[Mapping[str, str]] = {
 endpoint_wait: silence waited out, until the end was decided. submit: handing the utterance over. stt_queue: waiting for a free
 Whisper worker. transcribe: speech to text. turn_wait: the transcript on its way, and waiting for earlier turns of its stream.
 turn_logic: deciding what to do. recall_wait: on the way to memory. recall: finding the context. llm_queue: on the way to the
-bridge. first_token: from the request to the first piece of the reply. generate: from there to the whole reply. closing: the
-reply on its way to memory.
+bridge. first_token: from the request to the first piece of the reply. first_clause: from there to the end of its first clause. generate:
+from there to the whole reply. closing: the reply on its way to memory.
 """
 
 TOTAL: Final = "total"
@@ -95,3 +101,29 @@ def timings_ms(marks: Mapping[str, int]) -> dict[str, float]:
         timings[TOTAL_TO_FIRST_TOKEN] = reached_us[FIRST_TOKEN] / 1000
     timings[TOTAL] = latest_us / 1000
     return timings
+
+
+def attempts_ms(marks: Mapping[str, int], history: Iterable[Attempt]) -> list[PastAttempt]:
+    """The history of a turn in ms from its first mark, in whole microseconds, as its parts are. Without marks it is empty.
+
+    None begins before the first mark or ends before it begins: of times from before a restart of the machine nothing better is known.
+    """
+    present = [name for name in MARKS if name in marks]
+    if not present:
+        return []
+    begin_ns = marks[present[0]]
+    found = []
+    for attempt in history:
+        begin_us = max(0, round((attempt.leased_ns - begin_ns) / 1000))
+        end_us = max(begin_us, round((attempt.ended_ns - begin_ns) / 1000))
+        found.append(
+            PastAttempt(
+                stage=attempt.stage,
+                worker=attempt.worker,
+                number=attempt.number,
+                begin_ms=begin_us / 1000,
+                end_ms=end_us / 1000,
+                lost=attempt.lost,
+            )
+        )
+    return found

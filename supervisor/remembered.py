@@ -22,8 +22,12 @@ def remembered(addresses: Addresses, *, turns: str = "", after: int = 0) -> list
 
     Raises EarshotError.
     """
-    lines = _ask(addresses, "export", "--turns", turns, "--after", str(after)).splitlines()
-    return [msgspec.json.decode(line, type=TurnRecord) for line in lines]
+    return _records(_ask(addresses, "export", "--turns", turns, "--after", str(after)))
+
+
+def last_remembered(addresses: Addresses, last: int, stream: str = "", turn: str = "") -> list[TurnRecord]:
+    """The last turns, oldest first, of one stream, or the one turn, or (empty) of all. Raises EarshotError."""
+    return _records(_ask(addresses, "list", "--json", "--last", str(last), "--stream", stream, "--turn", turn))
 
 
 def newest_number(addresses: Addresses) -> int | None:
@@ -32,6 +36,10 @@ def newest_number(addresses: Addresses) -> int | None:
         return int(_ask(addresses, "mark"))
     except EarshotError:
         return None
+
+
+def _records(lines: bytes) -> list[TurnRecord]:
+    return [msgspec.json.decode(line, type=TurnRecord) for line in lines.splitlines()]
 
 
 def _ask(addresses: Addresses, *arguments: str) -> bytes:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from actors.dialogue.turns import Step, manner, next_step
 from bus.messages.jobs import Heard, Job
 from bus.messages.reply import ReplyDelta, ReplyFinished, ReplyStarted
-from bus.timings import FIRST_TOKEN, LAST_TOKEN, TURN_END, TURN_START
+from bus.timings import FIRST_CLAUSE, FIRST_TOKEN, LAST_TOKEN, TURN_END, TURN_START
 
 if TYPE_CHECKING:
     from actors.actor import Runtime
@@ -49,7 +49,7 @@ class Dialogue:
         now_ns = self._runtime.clock.monotonic_ns()
         marks = {TURN_START: start_ns, TURN_END: now_ns, **job.marks}
         if step.say:
-            marks |= {FIRST_TOKEN: now_ns, LAST_TOKEN: now_ns}
+            marks |= {FIRST_TOKEN: now_ns, FIRST_CLAUSE: now_ns, LAST_TOKEN: now_ns}
         return marks
 
     def _say(self, text: str, lease: Lease) -> None:

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from actors.llm import errors
+from actors.llm.clauses import first_clause_piece
 from actors.llm.prompt import build_messages
 from bus.clock import Clock
 from bus.messages.base import Body
 from bus.messages.jobs import Answer, Answered
 from bus.messages.reply import ReplyDelta, ReplyStarted
-from bus.timings import FIRST_TOKEN, LAST_TOKEN, LLM_START
+from bus.timings import FIRST_CLAUSE, FIRST_TOKEN, LAST_TOKEN, LLM_START
 
 if TYPE_CHECKING:
     from actors.llm.engine import Engine, Reply
@@ -57,7 +58,8 @@ class Attempt:
         self._tell = tell
         self._has_started = False
         self._pieces: list[str] = []
-        self._marks: dict[str, int] = {}
+        self._arrived_ns: list[int] = []
+        self._sent_ns: int | None = None
         self._continuations = 0
 
     def make(self, engine: Engine, hold: Callable[[Reply], None], left_s: float) -> tuple[Answered, dict[str, int]]:
@@ -72,21 +74,24 @@ class Attempt:
         first_token_s = engine.client.timeouts.stall_s if begun else left_s
         reply = engine.reply(messages, max_tokens, begun=begun.rstrip(), first_token_s=first_token_s)
         hold(reply)
-        self._marks.setdefault(LLM_START, self._clock.monotonic_ns())
+        if self._sent_ns is None:
+            self._sent_ns = self._clock.monotonic_ns()
         at_a_word = not begun or begun[-1:].isspace()  # many models begin with a space
         for text in reply:
             piece = text.lstrip() if at_a_word else text
             if piece:
                 at_a_word = False
-                self._marks.setdefault(FIRST_TOKEN, self._clock.monotonic_ns())
+                self._arrived_ns.append(self._clock.monotonic_ns())
                 self._tell(ReplyDelta(attempt=self._number, index=len(self._pieces), text=piece))
                 self._pieces.append(piece)
-        self._marks[LAST_TOKEN] = self._clock.monotonic_ns()
+        complete_ns = self._clock.monotonic_ns()
         if not self._pieces or reply.finished is None:
             raise errors.BrokenOff(f"{model} answered with nothing: ask again")
+        clause_ns = self._arrived_ns[first_clause_piece(self._pieces)]
+        marks = {LLM_START: self._sent_ns, FIRST_TOKEN: self._arrived_ns[0], FIRST_CLAUSE: clause_ns, LAST_TOKEN: complete_ns}
         whole = "".join(self._pieces).rstrip()
         reason = reply.finished.finish_reason
-        return Answered(transcript=work.transcript, role=work.role, reply=whole, finish_reason=reason, model=model), self._marks
+        return Answered(transcript=work.transcript, role=work.role, reply=whole, finish_reason=reason, model=model), marks
 
     def may_continue(self, engine: Engine, error: errors.LlmError) -> bool:
         """Whether `make` is to be called again after this error, to go on where the reply broke off.

@@ -17,7 +17,7 @@ from bus.errors import EarshotError
 from bus.messages.jobs import Answer, Job, Recall, Remember
 from bus.messages.turn import Round, TurnFinished, TurnRecord
 from bus.sqlite import fault_of
-from bus.timings import RECALL_END, RECALL_START, REMEMBERED, RETRIED, timings_ms
+from bus.timings import RECALL_END, RECALL_START, REMEMBERED, RETRIED, attempts_ms, timings_ms
 
 if TYPE_CHECKING:
     from actors.actor import Runtime
@@ -149,6 +149,7 @@ class Memory:
     def _record(self, job: Job, work: Remember) -> TurnRecord:
         clock = self._runtime.clock
         is_late = work.state == "answered" and RETRIED in job.marks
+        marks = {**job.marks, REMEMBERED: clock.monotonic_ns()}
         return TurnRecord(
             turn=job.turn,
             stream=job.stream,
@@ -157,8 +158,9 @@ class Memory:
             transcript=work.transcript,
             reply=work.reply,
             wall_ns=clock.wall_ns(),
-            timings_ms=timings_ms({**job.marks, REMEMBERED: clock.monotonic_ns()}),
+            timings_ms=timings_ms(marks),
             detail=", ".join(filter(None, ("answered late" if is_late else "", work.detail))),
+            attempts=attempts_ms(marks, job.history),
         )
 
     def _on_counted(self, turn: str, tokens: int) -> None:

@@ -54,11 +54,13 @@ def main() -> None:
 
 @main.command("list")
 @click.option("--last", default=20, show_default=True, type=click.IntRange(1), help="How many turns.")
+@click.option("--stream", default="", help="Only this conversation.")
+@click.option("--turn", default="", help="Only this turn.")
 @AS_JSON
-def list_turns(last: int, as_json: bool) -> None:
+def list_turns(last: int, stream: str, turn: str, as_json: bool) -> None:
     """Show the last turns."""
     with _reading() as store:
-        _show(store.newest(last), as_json)
+        _show(store.newest(last, stream, turn), as_json)
 
 
 @main.command()

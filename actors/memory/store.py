@@ -21,32 +21,42 @@ import msgspec
 from actors.memory.context import PastRound, window_start
 from bus.addresses import Addresses
 from bus.errors import EarshotError, SetupError, StorageTrouble
-from bus.messages.turn import Round, TurnRecord
+from bus.messages.turn import PastAttempt, Round, TurnRecord
 from bus.settings import MemorySettings
 from bus.sqlite import fault_of, has_room, mend, readable_rows, transaction
 
 APPLICATION_ID = 0x45617273  # "Ears": tells our files from other programs' SQLite files
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_TIMEOUT_S = 2.0  # shorter than the main loop may take over one call
 CACHE_KIB = 512  # the kernel keeps the rest; with SQLite's 2 MiB this process would grow for thousands of turns
 DEFAULT_NAME = "memory.sqlite3"
 GIVEN_UP = ("failed", "unanswered")
 _HEAD_BYTES = 72
 
-_SCHEMA = f"""
-CREATE TABLE turns (
+_SCHEMA = (
+    """CREATE TABLE turns (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   turn TEXT NOT NULL UNIQUE, stream TEXT NOT NULL, role TEXT NOT NULL, state TEXT NOT NULL,
   transcript TEXT NOT NULL, reply TEXT NOT NULL, wall_ns INTEGER NOT NULL, timings_ms TEXT NOT NULL, detail TEXT NOT NULL,
-  round INTEGER, tokens INTEGER NOT NULL);
-CREATE UNIQUE INDEX rounds ON turns (stream, round) WHERE round IS NOT NULL;
-CREATE INDEX times ON turns (wall_ns);
-PRAGMA application_id = {APPLICATION_ID};
-PRAGMA user_version = {SCHEMA_VERSION};
-"""
+  attempts TEXT NOT NULL, round INTEGER, tokens INTEGER NOT NULL)""",
+    "CREATE UNIQUE INDEX rounds ON turns (stream, round) WHERE round IS NOT NULL",
+    "CREATE INDEX times ON turns (wall_ns)",
+    f"PRAGMA application_id = {APPLICATION_ID}",
+    f"PRAGMA user_version = {SCHEMA_VERSION}",
+)
 _WORDS = "CREATE VIRTUAL TABLE words USING fts5 (transcript, reply, content='turns', content_rowid='id');"
 _CAN_INDEX = "SELECT sqlite_compileoption_used('ENABLE_FTS5')"
-_RECORD = "turn, stream, role, state, transcript, reply, wall_ns, timings_ms, detail"
+_RECORD = "turn, stream, role, state, transcript, reply, wall_ns, timings_ms, detail, attempts"
+_ROW = f"id, {_RECORD}, round, tokens"
+_FIRST_RECORD, _FIRST_ROW = (columns.replace("attempts", "'[]'") for columns in (_RECORD, _ROW))  # in a file of format 1
+_FROM_FORMAT_1 = (
+    "DROP INDEX rounds",
+    "DROP INDEX times",
+    "ALTER TABLE turns RENAME TO first_turns",
+    *_SCHEMA,
+    f"INSERT INTO turns ({_ROW}) SELECT {_FIRST_ROW} FROM first_turns ORDER BY id",  # noqa: S608 - the parts are ours
+    "DROP TABLE first_turns",
+)
 
 
 def database_path(settings: MemorySettings, addresses: Addresses) -> Path:
@@ -68,6 +78,7 @@ class Store:
         disk or another program does not let us.
         """
         self.path = path
+        self._record = _RECORD
         try:
             if create:
                 path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -92,9 +103,10 @@ class Store:
         """Keep a turn; return it as it is kept. A turn that is kept already stays as it was, but that an answer takes the place of a
         failure: what was given up may have been tried again. The order in which the two come does not matter."""
         is_round = record.state == "answered"
-        row = (*msgspec.structs.astuple(record)[:7], msgspec.json.encode(record.timings_ms).decode(), record.detail)
+        timings, attempts = (msgspec.json.encode(value).decode() for value in (record.timings_ms, record.attempts))
+        row = (*msgspec.structs.astuple(record)[:7], timings, record.detail, attempts)
         number = "(SELECT coalesce(max(round) + 1, 0) FROM turns WHERE stream = ?2)" if is_round else "NULL"
-        values = f"VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, {number}, ?10)"
+        values = f"VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, {number}, ?11)"
         insert = f"INSERT INTO turns ({_RECORD}, round, tokens) {values} ON CONFLICT (turn) DO NOTHING"
         with transaction(self._db):
             if record.state not in GIVEN_UP:
@@ -129,9 +141,10 @@ class Store:
 
     # -- looking back ---------------------------------------------------------------------------------------------
 
-    def newest(self, limit: int) -> list[TurnRecord]:
-        """The last turns, oldest first."""
-        return list(self._records("ORDER BY id DESC LIMIT ?", (limit,)))[::-1]
+    def newest(self, limit: int, stream: str = "", turn: str = "") -> list[TurnRecord]:
+        """The last turns, oldest first: of one stream, or that one turn, or (empty) of all."""
+        where = "WHERE ?2 IN ('', stream) AND ?3 IN ('', turn)"
+        return list(self._records(f"{where} ORDER BY id DESC LIMIT ?1", (limit, stream, turn)))[::-1]
 
     def search(self, text: str, limit: int) -> list[TurnRecord]:
         """The last turns with all the words of `text` in question and answer, oldest first. Each may be the beginning of a word."""
@@ -154,13 +167,16 @@ class Store:
 
     def newest_number(self) -> int:
         """The number of the turn that was kept last; later ones have greater numbers, also when it is forgotten."""
-        found = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'turns'").fetchone()
-        return int(found[0]) if found else 0
+        is_first_format = self._record is _FIRST_RECORD
+        query = "SELECT max(id) FROM turns" if is_first_format else "SELECT seq FROM sqlite_sequence WHERE name = 'turns'"
+        found = self._db.execute(query).fetchone()
+        return int(found[0] or 0) if found else 0
 
     def _records(self, rest: str, values: Sequence[Any]) -> Iterator[TurnRecord]:
-        for row in self._db.execute(f"SELECT {_RECORD} FROM turns {rest}", values):  # noqa: S608 - the parts are ours
+        for row in self._db.execute(f"SELECT {self._record} FROM turns {rest}", values):  # noqa: S608 - the parts are ours
             fields = dict(zip(TurnRecord.__struct_fields__, row, strict=True))
             fields["timings_ms"] = msgspec.json.decode(fields["timings_ms"])
+            fields["attempts"] = msgspec.json.decode(fields["attempts"], type=list[PastAttempt])
             yield TurnRecord(**fields)
 
     # -- forgetting -----------------------------------------------------------------------------------------------
@@ -200,11 +216,10 @@ class Store:
 
     def take_over(self, damaged: Path) -> int:
         """Take over the turns that can still be read in a damaged file; return how many."""
-        columns = f"id, {_RECORD}, round, tokens"
-        places = ", ".join("?" * (columns.count(",") + 1))
-        insert = f"INSERT OR IGNORE INTO turns ({columns}) VALUES ({places})"  # noqa: S608 - the parts are ours
+        places = ", ".join("?" * (_ROW.count(",") + 1))
+        insert = f"INSERT OR IGNORE INTO turns ({_ROW}) VALUES ({places})"  # noqa: S608 - the parts are ours
         with transaction(self._db):
-            self._db.executemany(insert, readable_rows(damaged, "turns", columns, "id"))
+            self._db.executemany(insert, readable_rows(damaged, "turns", _ROW, "id") or readable_rows(damaged, "turns", _FIRST_ROW, "id"))
             if self._has_words:
                 self._db.execute("INSERT INTO words (words) VALUES ('rebuild')")
         return int(self._db.execute("SELECT count(*) FROM turns").fetchone()[0])
@@ -239,16 +254,28 @@ class Store:
         if not tables and not application_id:
             if read_only:
                 raise SetupError(f"nothing is remembered yet: {self.path} is empty")
-            self._db.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}{_WORDS if can_index else ''}COMMIT;")
+            self._db.executescript(f"BEGIN IMMEDIATE;{';'.join(_SCHEMA)};{_WORDS if can_index else ''}COMMIT;")
             return can_index
         if application_id != APPLICATION_ID:
             raise SetupError(f"{self.path} belongs to another program; set memory.database to a file of its own")
-        if version != SCHEMA_VERSION:
+        if version == 1 and read_only:
+            self._record = _FIRST_RECORD
+        elif version == 1:
+            self._migrate()
+        elif version != SCHEMA_VERSION:
             formats = f"format {version}, this one knows {SCHEMA_VERSION}"
             raise SetupError(f"{self.path} is from a newer Earshot ({formats}); upgrade Earshot, or set memory.database to another file")
         if "words" in tables and not can_index:
             raise SetupError(f"{self.path} has an index of words, but this Python's SQLite has no FTS5; use the Python that made it")
         return "words" in tables
+
+    def _migrate(self) -> None:
+        """Bring a file of the first format up to date, unless another program has just done so."""
+        self._db.execute("PRAGMA secure_delete=ON")
+        with transaction(self._db):
+            if self._db.execute("PRAGMA user_version").fetchone()[0] == 1:
+                for step in _FROM_FORMAT_1:
+                    self._db.execute(step)
 
 
 def _is_ours(path: Path) -> bool:

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from bus.messages.base import AudioMs, Body, Count, DeadlineMs, Key, Line, Name, Nanoseconds, PlainName
-from bus.messages.turn import Round
+from bus.messages.turn import MAX_PAST_ATTEMPTS, LostReason, Round
 
 MAX_FOLLOW_UPS = 64
 MAX_LISTED_JOBS = 500
@@ -108,6 +108,22 @@ class Parked(Work, frozen=True, kw_only=True, tag="parked"):
 AnyWork = Transcribe | Heard | Recall | Answer | Answered | Remember | Parked
 
 
+class Attempt(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A lease that has ended: who had which job of the turn, and for how long."""
+
+    stage: Name
+    worker: Name
+    """The name of the actor."""
+    number: Count
+    """Counts from 1 within the job."""
+    leased_ns: Nanoseconds
+    """Monotonic. Of a lease that outlived the dispatcher: when the new dispatcher found it."""
+    ended_ns: Nanoseconds
+    """Monotonic."""
+    lost: LostReason = ""
+    """Why it came to nothing; empty: its result was taken."""
+
+
 class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A piece of work that must happen once."""
 
@@ -117,6 +133,8 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     revision: Count = 0
     marks: Annotated[dict[Name, Nanoseconds], Meta(max_length=64)] = {}
     """When the turn passed which point, in monotonic ns; see `bus.timings`."""
+    history: Annotated[list[Attempt], Meta(max_length=MAX_PAST_ATTEMPTS)] = []
+    """What was done for the turn so far, and what was tried in vain. Written by the dispatcher alone."""
 
     @property
     def stage(self) -> str:

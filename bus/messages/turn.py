@@ -7,7 +7,13 @@ from typing import Annotated, ClassVar
 import msgspec
 from msgspec import Meta
 
-from bus.messages.base import Body, Line, Name, Nanoseconds
+from bus.limits import MAX_SHOWN_REASON
+from bus.messages.base import Body, Count, Line, Name, Nanoseconds
+
+MAX_PAST_ATTEMPTS = 64
+"""A turn tells of the last so many: a notice to the user is tried for ever."""
+Milliseconds = Annotated[float, Meta(ge=0.0, le=1e13)]
+LostReason = Annotated[str, Meta(max_length=MAX_SHOWN_REASON)]
 
 
 class Round(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -15,6 +21,20 @@ class Round(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     user: str
     assistant: str
+
+
+class PastAttempt(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Who had a job of the turn, and for how long. Times count from the turn's first mark, as its parts do."""
+
+    stage: Name
+    worker: Name
+    """The name of the actor."""
+    number: Count
+    """Counts from 1 within the job."""
+    begin_ms: Milliseconds
+    end_ms: Milliseconds
+    lost: LostReason = ""
+    """Why it came to nothing; empty: its result was taken."""
 
 
 class TurnRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -30,10 +50,12 @@ class TurnRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     reply: str
     wall_ns: Nanoseconds
     """When the turn was over."""
-    timings_ms: Annotated[dict[Name, Annotated[float, Meta(ge=0.0, le=1e13)]], Meta(max_length=64)]
+    timings_ms: Annotated[dict[Name, Milliseconds], Meta(max_length=64)]
     """See `bus.timings`: where the time went, from the true end of speech."""
     detail: Line = ""
     """Why a turn failed, or what the reply was cut by."""
+    attempts: Annotated[list[PastAttempt], Meta(max_length=MAX_PAST_ATTEMPTS)] = []
+    """In the order in which they ended."""
 
 
 class TurnFinished(Body, frozen=True, kw_only=True):

@@ -23,7 +23,7 @@ from bus.messages.jobs import Answer, Answered, Job, Parked
 from bus.messages.reply import ReplyDelta, ReplyFinished, ReplyStarted, ReplyWaiting
 from bus.messages.turn import Round
 from bus.settings import InstanceSettings, LlmSettings, RehearsalLlmSettings, Settings, dump_resolved
-from bus.timings import FIRST_TOKEN, LAST_TOKEN, LLM_START
+from bus.timings import FIRST_CLAUSE, FIRST_TOKEN, LAST_TOKEN, LLM_START
 from tests.fakes.llm_server import Script, ScriptedServer, Step
 
 ROOT = Path(__file__).parents[3]
@@ -148,8 +148,8 @@ def test_a_question_becomes_an_answer_that_is_published_as_it_comes(make_bench: 
     expected = Answered(transcript="What is my name?", role="plain", reply="Your name is Anna.", finish_reason="stop", model="rehearsal")
     assert job.work == expected
     assert (job.turn, job.stream) == ("t1", "mic")
-    assert list(job.marks) == ["turn_end", LLM_START, FIRST_TOKEN, LAST_TOKEN]
-    assert job.marks[LLM_START] < job.marks[FIRST_TOKEN] < job.marks[LAST_TOKEN]
+    assert list(job.marks) == ["turn_end", LLM_START, FIRST_TOKEN, FIRST_CLAUSE, LAST_TOKEN]
+    assert job.marks[LLM_START] < job.marks[FIRST_TOKEN] < job.marks[FIRST_CLAUSE] <= job.marks[LAST_TOKEN]
     bench.until(lambda: bool(bench.bodies(ReplyFinished)))
     deltas = [ReplyDelta(attempt=1, index=index, text=text) for index, text in enumerate(["Your", " name", " is", " Anna."])]
     finished = ReplyFinished(attempt=1, text="Your name is Anna.", finish_reason="stop")
@@ -199,9 +199,12 @@ def test_a_reply_that_breaks_off_goes_on_where_the_server_can_do_that(
     bench = make_bench(llm_at(server.base_url))
     bench.start("llm")
     bench.ask("What is two plus two?")
-    work = bench.answered().work
+    job = bench.answered()
+    work = job.work
     assert isinstance(work, Answered)
     assert work.reply == "Two plus two is four."
+    assert list(job.marks) == ["turn_end", LLM_START, FIRST_TOKEN, FIRST_CLAUSE, LAST_TOKEN]
+    assert job.marks[LLM_START] < job.marks[FIRST_TOKEN] < job.marks[FIRST_CLAUSE] <= job.marks[LAST_TOKEN]
     bench.until(lambda: bool(bench.bodies(ReplyFinished)))
     assert [body.attempt for body in bench.bodies(ReplyStarted) if isinstance(body, ReplyStarted)] == [1]
     deltas = [body for body in bench.bodies(ReplyDelta) if isinstance(body, ReplyDelta)]

@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from actors.memory import store as store_module
-from actors.memory.store import Store, database_path
+from actors.memory.store import Store, database_path, open_to_read
 from bus.addresses import Addresses
 from bus.errors import EarshotError, SetupError
-from bus.messages.turn import TurnRecord
+from bus.messages.turn import PastAttempt, TurnRecord
 from bus.settings import MemorySettings
 
 
@@ -40,6 +41,27 @@ def record(
     )
 
 
+ATTEMPTS = [
+    PastAttempt(stage="transcribe", worker="whisper-1", number=1, begin_ms=600.5, end_ms=700.25, lost="its worker died"),
+    PastAttempt(stage="transcribe", worker="whisper-2", number=2, begin_ms=700.25, end_ms=900.0),
+]
+FIRST_FORMAT = """
+CREATE TABLE turns (
+  id INTEGER PRIMARY KEY,
+  turn TEXT NOT NULL UNIQUE, stream TEXT NOT NULL, role TEXT NOT NULL, state TEXT NOT NULL,
+  transcript TEXT NOT NULL, reply TEXT NOT NULL, wall_ns INTEGER NOT NULL, timings_ms TEXT NOT NULL, detail TEXT NOT NULL,
+  round INTEGER, tokens INTEGER NOT NULL);
+CREATE UNIQUE INDEX rounds ON turns (stream, round) WHERE round IS NOT NULL;
+CREATE INDEX times ON turns (wall_ns);
+CREATE VIRTUAL TABLE words USING fts5 (transcript, reply, content='turns', content_rowid='id');
+INSERT INTO turns VALUES (1, 't1', 'mic', 'plain', 'answered', 'what time is it', 'Noon.', 1,
+  '{"transcribe":200.5,"total":200.5}', '', 0, 12);
+INSERT INTO words (words) VALUES ('rebuild');
+PRAGMA application_id = 0x45617273;
+PRAGMA user_version = 1;
+"""
+
+
 def numbers(store: Store, stream: str = "mic", rounds: int = 100) -> list[int]:
     return [past.number for past in store.window(stream, rounds, 5)]
 
@@ -52,6 +74,52 @@ def test_a_turn_comes_back_as_it_was_kept(store: Store) -> None:
     kept = record("t1", "wo ist das Café?", "Um die Ecke. 'So'; \"so\".")
     assert store.remember(kept, 12) == kept
     assert store.newest(10) == [kept]
+
+
+def test_who_had_a_turn_and_for_how_long_comes_back_as_it_was_kept(store: Store) -> None:
+    kept = msgspec.structs.replace(record("t1"), attempts=ATTEMPTS)
+    assert store.remember(kept, 12) == kept
+    assert store.newest(10) == [kept]
+
+
+def test_the_last_turns_can_be_those_of_one_stream_or_one_turn_alone(store: Store) -> None:
+    for turn, stream in (("t1", "mic"), ("t2", "hear"), ("t3", "mic"), ("t4", "mic")):
+        store.remember(record(turn, stream=stream), 12)
+    assert turns(store.newest(2, "mic")) == ["t3", "t4"]
+    assert turns(store.newest(10, turn="t2")) == ["t2"]
+    assert store.newest(10, "mic", "t2") == []
+
+
+def test_a_file_of_the_first_format_is_brought_up_to_date_with_its_turns(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript(FIRST_FORMAT)
+    for _ in range(2):
+        with closing(Store(path)) as store:
+            assert store.newest(10) == [record("t1")]
+            assert turns(store.search("noon", 10)) == ["t1"]
+    with closing(Store(path)) as store:
+        assert store.newest_number() == 1
+        later = msgspec.structs.replace(record("t2"), attempts=ATTEMPTS)
+        assert store.remember(later, 12) == later
+        assert store.window("mic", 5, 5)[0].round.user == "what time is it"
+
+
+def test_a_file_of_the_first_format_can_be_read_without_being_changed(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript(FIRST_FORMAT)
+    before = path.read_bytes()
+    with open_to_read(path) as store:
+        assert store.newest(10) == [record("t1")]
+        assert store.newest_number() == 1
+    assert path.read_bytes() == before
+
+
+def test_a_damaged_file_of_the_first_format_is_taken_over_as_far_as_it_can_be_read(path: Path, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "damaged")) as old:
+        old.executescript(FIRST_FORMAT)
+    with closing(Store(path)) as store:
+        assert store.take_over(tmp_path / "damaged") == 1
+        assert store.newest(10) == [record("t1")]
 
 
 def test_a_turn_that_is_remembered_again_stays_as_it_was(store: Store) -> None:
@@ -268,7 +336,7 @@ def test_a_file_of_a_newer_version_is_refused(store: Store, path: Path) -> None:
     store.close()
     with closing(sqlite3.connect(path)) as newer:
         newer.execute("PRAGMA user_version = 7")
-    with pytest.raises(SetupError, match="newer Earshot \\(format 7, this one knows 1\\)"):
+    with pytest.raises(SetupError, match="newer Earshot \\(format 7, this one knows 2\\)"):
         Store(path)
 
 
@@ -310,7 +378,7 @@ def test_the_file_stands_in_the_state_directory_unless_the_settings_name_another
 REMEMBER_FOR_EVER = """
 import itertools, pathlib, sys
 from actors.memory.store import Store
-from bus.messages.turn import TurnRecord
+from bus.messages.turn import PastAttempt, TurnRecord
 store = Store(pathlib.Path(sys.argv[1]))
 for number in itertools.count():
     turn = f"{sys.argv[2]}-{number}"

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+import msgspec
 import zmq
 
 from bus.addresses import Addresses
@@ -31,6 +32,16 @@ def speech(turn: str = "a", stream: str = "mic") -> Job:
 
 def heard(turn: str = "a") -> Job:
     return Job(turn=turn, stream="mic", work=Heard(transcript="hello"))
+
+
+def plain(job: Job) -> Job:
+    """The job as it was submitted, without what the dispatcher wrote onto it."""
+    return msgspec.structs.replace(job, history=[])
+
+
+def told(job: Job) -> list[tuple[str, str, int, float, float, str]]:
+    """The history of a turn, its times in s."""
+    return [(past.stage, past.worker, past.number, past.leased_ns / 1e9, past.ended_ns / 1e9, past.lost) for past in job.history]
 
 
 @dataclass

@@ -9,7 +9,7 @@ import zmq
 
 from bus.codec import Stamp
 from bus.messages.jobs import Answer, Heard, Job, JobFailed, JobMoved, Recall
-from tests.unit.bus.plane import Plane, heard, speech
+from tests.unit.bus.plane import Plane, heard, plain, speech, told
 
 
 def test_a_submitted_job_reaches_a_worker_with_its_sound(plane: Plane) -> None:
@@ -40,8 +40,8 @@ def test_the_end_of_a_job_brings_its_follow_up_in_the_same_step(plane: Plane) ->
     plane.until(lambda: leases)
     leases[0].done([heard()])
     plane.until(lambda: turns and not client.outstanding)
-    assert turns[0].job == heard()
-    assert [stored.job for stored in plane.spool.load()] == [heard()]
+    assert plain(turns[0].job) == heard()
+    assert [plain(stored.job) for stored in plane.spool.load()] == [heard()]
 
 
 def test_submitting_twice_is_submitting_once_even_after_it_is_done(plane: Plane) -> None:
@@ -64,7 +64,7 @@ def test_a_job_whose_worker_died_goes_to_its_successor(plane: Plane) -> None:
     plane.until(lambda: leases)
     _, again = plane.worker("whisper-1", "stt", incarnation="2")
     plane.until(lambda: again)
-    assert (again[0].job, again[0].attempt) == (speech(), 2)
+    assert (plain(again[0].job), again[0].attempt) == (speech(), 2)
 
 
 def test_a_result_that_comes_after_all_counts_once(plane: Plane) -> None:
@@ -79,7 +79,7 @@ def test_a_result_that_comes_after_all_counts_once(plane: Plane) -> None:
     plane.until(lambda: not slow_client.outstanding)
     fast[0].done([Job(turn="a", stream="mic", work=Heard(transcript="another"))])
     plane.until(lambda: not fast_client.outstanding)
-    assert [stored.job for stored in plane.spool.load()] == [heard()]
+    assert [plain(stored.job) for stored in plane.spool.load()] == [heard()]
 
 
 def test_after_its_attempts_a_job_is_parked_and_the_user_is_told(plane: Plane) -> None:
@@ -121,7 +121,7 @@ def test_a_restarted_dispatcher_has_every_job_and_the_worker_keeps_its_lease(pla
     plane.start()
     plane.until(lambda: turns and not client.outstanding)
     assert len(leases) == 1
-    assert turns[0].job == heard()
+    assert plain(turns[0].job) == heard()
 
 
 def test_a_worker_that_hears_nothing_while_it_transcribes_keeps_its_job_over_a_restart(plane: Plane) -> None:
@@ -140,7 +140,7 @@ def test_a_worker_that_hears_nothing_while_it_transcribes_keeps_its_job_over_a_r
     plane.clients.append(busy)
     leases[0].done([heard()])
     plane.until(lambda: not busy.outstanding)
-    assert [stored.job for stored in plane.spool.load()] == [speech("b"), heard()]
+    assert [plain(stored.job) for stored in plane.spool.load()] == [speech("b"), heard()]
 
 
 def test_a_job_whose_worker_died_together_with_the_dispatcher_goes_to_the_successor_at_once(plane: Plane) -> None:
@@ -158,7 +158,7 @@ def test_a_job_whose_worker_died_together_with_the_dispatcher_goes_to_the_succes
 def test_a_lease_that_never_reached_its_worker_is_given_again_soon(plane: Plane) -> None:
     plane.client("vad").submit(speech())
     plane.until(lambda: not plane.clients[0].outstanding)
-    plane.spool.lease(speech().id, {"whisper-1/1": 1})
+    plane.spool.lease(speech(), {"whisper-1/1": 1})
     plane.die()
     plane.start()
     _, leases = plane.worker("whisper-1", "stt")
@@ -214,7 +214,7 @@ def test_a_disk_that_cannot_be_written_loses_nothing_and_is_told_once(plane: Pla
     monkeypatch.setattr(plane.spool, "add", real)
     vad.resend()
     plane.until(lambda: not vad.outstanding)
-    assert [stored.job for stored in plane.spool.load()] == [speech()]
+    assert [plain(stored.job) for stored in plane.spool.load()] == [speech()]
     assert plane.troubles[1:] == [""]
 
 
@@ -268,4 +268,116 @@ def test_a_dead_workers_job_goes_on_although_the_disk_is_full(plane: Plane, monk
         plane.dispatcher.worker_exited("whisper-1", "1")
     _, again = plane.worker("whisper-2", "stt")
     plane.until(lambda: again)
-    assert again[0].job == speech()
+    assert plain(again[0].job) == speech()
+
+
+def test_a_job_tells_who_had_the_turn_before_and_for_how_long(plane: Plane) -> None:
+    _, leases = plane.worker("whisper-1", "stt")
+    _, turns = plane.worker("dialogue", "turn")
+    plane.client("vad").submit(speech())
+    plane.until(lambda: leases)
+    assert leases[0].job.history == []
+    plane.clock.advance_s(3)
+    plane.dispatcher.worker_exited("whisper-1", "1")
+    plane.clock.advance_s(1)
+    _, again = plane.worker("whisper-2", "stt")
+    plane.until(lambda: again)
+    plane.clock.advance_s(2)
+    again[0].done([heard()])
+    plane.until(lambda: turns)
+    assert told(turns[0].job) == [("transcribe", "whisper-1", 1, 0, 3, "its worker died"), ("transcribe", "whisper-2", 2, 4, 6, "")]
+
+
+def test_an_attempt_that_comes_to_its_end_after_all_was_not_lost_but_that_of_the_present_holder_is(plane: Plane) -> None:
+    _, slow = plane.worker("whisper-1", "stt")
+    _, turns = plane.worker("dialogue", "turn")
+    plane.client("vad").submit(speech())
+    plane.until(lambda: slow)
+    _, fast = plane.worker("whisper-2", "stt")
+    plane.clock.advance_s(100)
+    plane.dispatcher.tick()
+    plane.until(lambda: fast)
+    plane.clock.advance_s(1)
+    slow[0].done([heard()])
+    plane.until(lambda: turns)
+    assert told(turns[0].job) == [
+        ("transcribe", "whisper-2", 2, 100, 101, "another worker was quicker"),
+        ("transcribe", "whisper-1", 1, 0, 101, ""),
+    ]
+
+
+def test_what_was_tried_in_vain_is_still_known_after_a_restart_of_the_dispatcher(plane: Plane) -> None:
+    _, leases = plane.worker("whisper-1", "stt")
+    plane.client("vad").submit(speech())
+    plane.until(lambda: leases)
+    plane.clock.advance_s(3)
+    plane.dispatcher.worker_exited("whisper-1", "1")
+    plane.die()
+    plane.start()
+    (stored,) = plane.spool.load()
+    assert told(stored.job) == [("transcribe", "whisper-1", 1, 0, 3, "its worker died")]
+
+
+def test_a_worker_that_died_together_with_the_dispatcher_is_in_the_history_of_the_turn(plane: Plane) -> None:
+    _, leases = plane.worker("whisper-1", "stt")
+    plane.client("vad").submit(speech())
+    plane.until(lambda: leases)
+    plane.clients.pop(0).close()
+    plane.die()
+    plane.clock.advance_s(5)
+    plane.start()
+    plane.clock.advance_s(1)
+    _, again = plane.worker("whisper-1", "stt", incarnation="2")
+    plane.until(lambda: again)
+    assert told(again[0].job) == [("transcribe", "whisper-1", 1, 5, 6, "its worker was replaced")]
+
+
+def test_a_worker_that_never_comes_back_to_a_restarted_dispatcher_is_in_the_history_after_the_next_restart_too(plane: Plane) -> None:
+    _, leases = plane.worker("whisper-1", "stt")
+    plane.client("vad").submit(speech())
+    plane.until(lambda: leases)
+    plane.clients.pop(0).close()
+    plane.die()
+    plane.start()
+    _, other = plane.worker("whisper-2", "stt")
+    plane.until(lambda: plane.knows_worker("whisper-2/1"))
+    plane.advance(60)
+    plane.until(lambda: other)
+    plane.die()
+    plane.start()
+    (stored,) = plane.spool.load()
+    assert told(stored.job) == [("transcribe", "whisper-1", 1, 0, 60, "its worker did not come back")]
+
+
+def test_a_lease_that_is_taken_up_again_after_a_restart_is_told_once(plane: Plane) -> None:
+    _, leases = plane.worker("whisper-1", "stt")
+    _, turns = plane.worker("dialogue", "turn")
+    plane.client("vad").submit(speech())
+    plane.until(lambda: leases)
+    plane.die()
+    plane.clock.advance_s(3)
+    plane.start()
+    plane.until(lambda: [info.worker for info in plane.jobs()] == ["whisper-1/1"])
+    plane.clock.advance_s(2)
+    leases[0].done([heard()])
+    plane.until(lambda: turns)
+    assert told(turns[0].job) == [("transcribe", "whisper-1", 1, 3, 5, "")]
+
+
+def test_a_full_disk_does_not_tell_the_same_loss_twice(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, leases = plane.worker("llm", "llm")
+    _, turns = plane.worker("dialogue", "turn")
+    answer = Answer(transcript="hello", role="plain", system="", max_tokens=64, rounds=[])
+    plane.client("memory").submit(Job(turn="a", stream="mic", work=answer))
+    plane.until(lambda: leases)
+
+    def full(*_arguments: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(plane.spool, "park", full)
+        leases[0].failed("no such model", retry=False)
+        plane.until(lambda: plane.troubles)
+    plane.clients[0].resend()
+    plane.until(lambda: turns)
+    assert told(turns[0].job) == [("answer", "llm", 1, 0, 0, "no such model")]

@@ -11,7 +11,7 @@ from bus.codec import Stamp
 from bus.dispatcher import MAX_OPEN_JOBS
 from bus.jobs import JobClient, Lease
 from bus.messages.jobs import Answer, Heard, Job, JobCancel
-from tests.unit.bus.plane import Plane, heard, speech
+from tests.unit.bus.plane import Plane, heard, plain, speech, told
 
 LATE_S = 5.1
 """`hedge_after_s` and the second of sound that `speech` has."""
@@ -33,7 +33,7 @@ def test_a_late_transcription_is_given_to_a_second_worker_and_the_first_result_c
     plane.until(lambda: slow[0].cancelled)
     slow[0].done([Job(turn="a", stream="mic", work=Heard(transcript="another"))])
     plane.until(lambda: not slow_client.outstanding)
-    assert [stored.job for stored in plane.spool.load()] == [heard()]
+    assert [plain(stored.job) for stored in plane.spool.load()] == [heard()]
     assert plane.counted == ["jobs-hedged", "results-late"]
     assert ("transcribe", "hedged") in plane.moved
 
@@ -44,7 +44,7 @@ def test_the_first_worker_may_still_be_the_first_and_the_second_is_told(plane: P
     fast[0].on_cancel = lambda: told.append(True)
     slow[0].done([heard()])
     plane.until(lambda: told)
-    assert [stored.job for stored in plane.spool.load()] == [heard()]
+    assert [plain(stored.job) for stored in plane.spool.load()] == [heard()]
     fast[0].failed("cancelled", retry=False)
     plane.until(lambda: not fast_client.outstanding)
     assert not [info for info in plane.jobs() if info.state == "parked"]
@@ -63,13 +63,55 @@ def test_the_loser_gets_its_next_job_only_once_it_is_through(plane: Plane) -> No
     assert [lease.job.turn for lease in (fast[1], slow[1])] == ["b", "c"]
 
 
+def test_the_turn_tells_of_both_workers_and_who_was_quicker(plane: Plane) -> None:
+    _, fast, _, _ = _hedged(plane)
+    _, turns = plane.worker("dialogue", "turn")
+    assert fast[0].job.history == []
+    plane.clock.advance_s(1)
+    fast[0].done([heard()])
+    plane.until(lambda: turns)
+    assert told(turns[0].job) == [
+        ("transcribe", "whisper-1", 1, 0, 6.1, "another worker was quicker"),
+        ("transcribe", "whisper-2", 2, 5.1, 6.1, ""),
+    ]
+
+
+def test_each_lease_of_a_hedged_job_is_told_once_although_a_worker_dies_and_the_dispatcher_too(plane: Plane) -> None:
+    _, fast, _, _ = _hedged(plane)
+    _, turns = plane.worker("dialogue", "turn")
+    plane.clock.advance_s(1)
+    plane.dispatcher.worker_exited("whisper-1", "1")
+    plane.die()
+    plane.clock.advance_s(1)
+    plane.start()
+    fast[0].done([heard()])
+    plane.until(lambda: turns)
+    assert told(turns[0].job) == [("transcribe", "whisper-1", 1, 0, 6.1, "its worker died"), ("transcribe", "whisper-2", 2, 7.1, 7.1, "")]
+
+
+def test_after_a_restart_of_the_dispatcher_the_loser_is_told_too(plane: Plane) -> None:
+    _, fast, _, _ = _hedged(plane)
+    _, turns = plane.worker("dialogue", "turn")
+    plane.die()
+    plane.clock.advance_s(1)
+    plane.start()
+    plane.until(lambda: [set(info.worker.split()) for info in plane.jobs()] == [{"whisper-1/1", "whisper-2/1"}])
+    plane.clock.advance_s(1)
+    fast[0].done([heard()])
+    plane.until(lambda: turns)
+    assert told(turns[0].job) == [
+        ("transcribe", "whisper-1", 1, 6.1, 7.1, "another worker was quicker"),
+        ("transcribe", "whisper-2", 2, 6.1, 7.1, ""),
+    ]
+
+
 def test_when_one_of_two_workers_dies_the_other_goes_on_and_no_third_is_asked(plane: Plane) -> None:
     _, fast, _, _ = _hedged(plane)
     _, third = plane.worker("whisper-3", "stt")
     plane.until(lambda: plane.knows_worker("whisper-3/1"))
     plane.dispatcher.worker_exited("whisper-1", "1")
     fast[0].done([heard()])
-    plane.until(lambda: [stored.job for stored in plane.spool.load()] == [heard()])
+    plane.until(lambda: [plain(stored.job) for stored in plane.spool.load()] == [heard()])
     assert not third
     assert ("transcribe", "released") in plane.moved
     assert "jobs-requeued" not in plane.counted
@@ -80,11 +122,15 @@ def test_both_holders_keep_their_job_over_a_restart_of_the_dispatcher(plane: Pla
     plane.die()
     plane.start()
     _, third = plane.worker("whisper-3", "stt")
-    plane.until(lambda: plane.knows_worker("whisper-3/1") and [info.worker for info in plane.jobs()] == ["whisper-1/1 whisper-2/1"])
+    plane.until(
+        lambda: (
+            plane.knows_worker("whisper-3/1") and [set(info.worker.split()) for info in plane.jobs()] == [{"whisper-1/1", "whisper-2/1"}]
+        )
+    )
     plane.advance(LATE_S)
     assert not third
     fast[0].done([heard()])
-    plane.until(lambda: [stored.job for stored in plane.spool.load()] == [heard()])
+    plane.until(lambda: [plain(stored.job) for stored in plane.spool.load()] == [heard()])
     plane.until(lambda: slow_client.lease is not None and slow_client.lease.cancelled)
 
 
@@ -226,6 +272,7 @@ def test_whatever_dies_or_is_late_each_job_is_done_once(plane: Plane, seed: int)
         match chance.choice(["end", "end", "end", "time", "time", "fail", "die", "restart"]):
             case "end":
                 for lease in _open(leases):
+                    _tells_of_each_lease_once(lease.job)
                     lease.done([_follow_up(lease)] if lease.job.stage == "transcribe" else [])
                     results[lease.id] += 1
             case "fail":
@@ -247,6 +294,7 @@ def test_whatever_dies_or_is_late_each_job_is_done_once(plane: Plane, seed: int)
     def settle() -> bool:
         for _, leases in workers.values():
             for lease in _open(leases):
+                _tells_of_each_lease_once(lease.job)
                 lease.done([_follow_up(lease)] if lease.job.stage == "transcribe" else [])
         plane.advance(0.5)
         return not vad.outstanding and not plane.spool.load()
@@ -255,6 +303,16 @@ def test_whatever_dies_or_is_late_each_job_is_done_once(plane: Plane, seed: int)
     done = Counter(job_id for job_id, state in plane.moved_ids if state == "done")
     assert done == Counter({f"{turn}/{stage}/0": 1 for turn in submitted for stage in ("transcribe", "heard")})
     assert not plane.spool.parked()
+
+
+def _tells_of_each_lease_once(job: Job) -> None:
+    """Of the job's own attempts before this one all were lost; of the transcription that it followed from, all but the last."""
+    own = [past for past in job.history if past.stage == job.stage]
+    before = [past for past in job.history if past.stage != job.stage]
+    for attempts in (own, before):
+        assert sorted(past.number for past in attempts) == list(range(1, len(attempts) + 1))
+    assert all(past.lost for past in own)
+    assert [not past.lost for past in before] == ([*[False] * (len(before) - 1), True] if job.stage == "heard" else [])
 
 
 def _follow_up(lease: Lease) -> Job:

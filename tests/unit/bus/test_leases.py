@@ -40,7 +40,7 @@ def give_out(board: Board, now_ns: int = 0) -> list[tuple[str, str]]:
     given = []
     for worker, entry in board.assignments(now_ns):
         late_ns = now_ns + SECOND // 2 if entry.job.work.can_be_hedged else None
-        board.lease(worker, entry, now_ns + SECOND, late_ns)
+        board.lease(worker, entry, now_ns + SECOND, late_ns, now_ns=now_ns)
         given.append((worker.key, entry.job.id))
     return given
 
@@ -65,7 +65,7 @@ def test_a_turn_of_another_stream_does_not_wait() -> None:
 def test_the_job_of_a_dead_worker_goes_to_the_next() -> None:
     board = board_with(speech("a"), workers={"whisper-1/x": "stt"})
     give_out(board)
-    entry = board.gone("whisper-1/x")
+    entry = board.gone("whisper-1/x", 0, "its worker died")
     assert entry is not None
     board.release(entry, "whisper-1/x")
     board.hello("whisper-1/y", "stt")
@@ -187,7 +187,7 @@ def test_a_job_that_has_failed_twice_lets_the_others_pass() -> None:
         board.hello(f"whisper-1/{life}", "stt")
         assert give_out(board) == [(f"whisper-1/{life}", "poison/transcribe/0")]
         board.release(board.entries["poison/transcribe/0"], f"whisper-1/{life}")
-        board.gone(f"whisper-1/{life}")
+        board.gone(f"whisper-1/{life}", 0, "its worker died")
     for number in range(3):
         board.hello(f"whisper-{number}/3", "stt")
     assert [job_id for _, job_id in give_out(board)] == ["b/transcribe/0", "c/transcribe/0", "poison/transcribe/0"]
@@ -285,7 +285,7 @@ class BoardMachine(RuleBasedStateMachine):
             hold = Hold(int(lease.rpartition("#")[2]), self.now_ns + SECOND, self.now_ns + SECOND // 2)
             self.board.resume(key, found, hold)
         for waiting in self.board.awaiting(key):
-            self.board.give_up_waiting(waiting, key, self.now_ns + SECOND)
+            self.board.give_up_waiting(waiting, key, self.now_ns + SECOND, self.now_ns, "it came back without it")
         self._give_out()
 
     @rule(key=st.sampled_from(WORKERS))
@@ -304,7 +304,7 @@ class BoardMachine(RuleBasedStateMachine):
 
     def _die(self, key: str) -> None:
         self.hands.pop(key, None)
-        found = self.board.gone(key)
+        found = self.board.gone(key, self.now_ns, "its worker died")
         if found is not None:
             self._end_hold(found, key, owes=False)
 
@@ -367,7 +367,7 @@ class BoardMachine(RuleBasedStateMachine):
         assert worker.queue == found.job.queue
         assert worker.key not in self.hands, "it still has its hands full"
         late_ns = self.now_ns + SECOND // 2 if found.job.work.can_be_hedged else None
-        hold = self.board.lease(worker, found, self.now_ns + SECOND, late_ns)
+        hold = self.board.lease(worker, found, self.now_ns + SECOND, late_ns, now_ns=self.now_ns)
         self.hands[worker.key] = (found.job.id, found.lease(hold.attempt))
 
     def _end_hold(self, found: Entry, key: str, *, owes: bool, park: bool = False) -> None:

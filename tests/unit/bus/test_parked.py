@@ -48,6 +48,7 @@ def test_a_retried_job_is_a_new_revision_with_its_sound_and_all_attempts_before_
     job = leases[0].job
     assert (job.id, job.work, leases[0].payload, leases[0].attempt) == ("a/transcribe/1", speech().work, b"pcm", 1)
     assert list(job.marks) == [RETRIED]
+    assert job.history == []  # as its times, it begins anew
     assert leases[0].reply_number > 1000  # newer than the apology
     assert plane.spool.parked() == []
     assert plane.moved[-2:] == [("transcribe", "retried"), ("transcribe", "leased")]

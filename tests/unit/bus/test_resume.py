@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bus.messages.jobs import Answer, Answered, AnyWork, Heard, Job, Parked, Remember
 from bus.moments import Moment, age_s, this_moment
-from tests.unit.bus.plane import Plane, speech
+from tests.unit.bus.plane import Plane, speech, told
 
 SECOND = 1_000_000_000
 TIMES = st.integers(0, 2**62)
@@ -79,6 +79,25 @@ def test_an_old_turn_is_not_answered_but_kept_as_unanswered_with_its_words_and_t
     plane.until(lambda: not plane.spool.load())
     assert not answers
     assert [(info.stage, info.state) for info in plane.jobs()] == [(kind, "parked")]  # so it can be answered after all
+
+
+def test_an_old_turn_tells_who_had_it_when_everything_ended(plane: Plane) -> None:
+    _, leases = plane.worker("whisper-1", "stt")
+    submit(plane, speech())
+    plane.until(lambda: leases)
+    plane.advance(2)
+    leases[0].failed("no luck", retry=True)
+    plane.until(lambda: plane.counted == ["jobs-requeued"])
+    plane.advance(1)
+    plane.until(lambda: len(leases) == 2)
+    plane.advance(1)
+    later(plane, 301)
+    _, turns = plane.worker("dialogue", "turn")
+    plane.until(lambda: turns)
+    assert told(turns[0].job) == [
+        ("transcribe", "whisper-1", 1, 0, 2, "no luck"),
+        ("transcribe", "whisper-1", 2, 4, 4, "left unanswered: the assistant was not running"),
+    ]
 
 
 def test_the_sound_of_an_old_turn_that_was_not_transcribed_is_kept_with_it(plane: Plane) -> None:

@@ -30,8 +30,8 @@ def job(turn: str = "a") -> Job:
 def test_a_job_comes_back_as_it_was_with_its_sound(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool")
     number, turn_order = spool.add(job(), None, b"pcm", born=NOW)
-    spool.lease(job().id, {"whisper-1/x": 1})
-    spool.lease(job().id, {"whisper-1/x": 1, "whisper-2/a b#c": 2})
+    spool.lease(job(), {"whisper-1/x": 1})
+    spool.lease(job(), {"whisper-1/x": 1, "whisper-2/a b#c": 2})
     spool.close()
     again = Spool(tmp_path / "spool")
     (stored,) = again.load()

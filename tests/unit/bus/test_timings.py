@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bus import timings
-from bus.timings import MARKS, PARTS, TOTAL, TOTAL_TO_FIRST_TOKEN, timings_ms
+from bus.messages.jobs import Attempt
+from bus.messages.turn import PastAttempt
+from bus.timings import MARKS, PARTS, TOTAL, TOTAL_TO_FIRST_TOKEN, attempts_ms, timings_ms
 
 MS = 1_000_000
 ANY_TIME_NS = st.integers(0, 10**15)
@@ -33,7 +35,7 @@ def test_each_part_is_the_time_between_its_two_marks() -> None:
     result = timings_ms({name: place * place * MS for place, name in enumerate(MARKS)})
     assert list(result) == [*PARTS, TOTAL_TO_FIRST_TOKEN, TOTAL]
     assert [result[part] for part in PARTS] == [2 * place + 1 for place in range(len(PARTS))]
-    assert result[TOTAL] == 144
+    assert result[TOTAL] == 169
     assert result[TOTAL_TO_FIRST_TOKEN] == 100
 
 
@@ -88,3 +90,23 @@ def test_marks_in_order_give_the_total_of_the_two_ends(marks: dict[str, int]) ->
 @given(ORDERED_MARKS, ANY_TIME_NS)
 def test_when_the_machine_was_started_does_not_matter(marks: dict[str, int], shift_ns: int) -> None:
     assert timings_ms({name: at_ns + shift_ns for name, at_ns in marks.items()}) == timings_ms(marks)
+
+
+def attempt(leased_ns: int, ended_ns: int, lost: str = "") -> Attempt:
+    return Attempt(stage="transcribe", worker="whisper-1", number=1, leased_ns=leased_ns, ended_ns=ended_ns, lost=lost)
+
+
+def test_the_history_of_a_turn_counts_from_its_first_mark() -> None:
+    marks = {timings.SPEECH_END: 100 * MS, timings.COMMITTED: 700 * MS}
+    assert attempts_ms(marks, [attempt(701 * MS, 902 * MS, "its worker died")]) == [
+        PastAttempt(stage="transcribe", worker="whisper-1", number=1, begin_ms=601, end_ms=802, lost="its worker died")
+    ]
+
+
+def test_a_history_without_marks_has_no_place_in_time() -> None:
+    assert attempts_ms({}, [attempt(1, 2)]) == []
+
+
+@given(ANY_MARKS, st.lists(st.builds(attempt, ANY_TIME_NS, ANY_TIME_NS), max_size=5))
+def test_no_attempt_begins_before_the_turn_or_ends_before_it_begins(marks: dict[str, int], history: list[Attempt]) -> None:
+    assert all(0 <= past.begin_ms <= past.end_ms for past in attempts_ms(marks, history))
