@@ -309,6 +309,60 @@ def topic_pub(*, name: str, body: str, config: tuple[Path, ...], sets: tuple[str
 
 
 @cli.command()
+@configured
+@click.option("--last", default=20, show_default=True, type=click.IntRange(0), help="How many turns of the past.")
+@click.option("--stream", default="", help="Only this conversation.")
+@click.option("--turn", default="", metavar="ID", help="All of one turn, by its name or `last`.")
+@click.option("--follow", "-f", is_flag=True, help="Go on with the turns that are over from now on.")
+@click.option("--words", is_flag=True, help="Show what was said, too.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per turn and line.")
+@click.option("--svg", type=PATH, metavar="FILE", help="Draw a picture of the turns instead.")
+def turns(
+    *,
+    config: tuple[Path, ...],
+    sets: tuple[str, ...],
+    last: int,
+    stream: str,
+    turn: str,
+    follow: bool,
+    words: bool,
+    as_json: bool,
+    svg: Path | None,
+) -> None:
+    """Show where the time of the last turns went, from the end of speech on. Works without a running assistant.
+
+    What was said is left out unless --words asks for it: these lines and pictures are made to be shown to others.
+    """
+    if follow and (turn or svg):
+        raise click.UsageError("--follow goes with neither --turn nor --svg")
+    from supervisor.views import turns as view
+
+    addresses = _instance(config, sets)
+    if follow:
+        batches = view.follow(addresses, last, stream)
+        if not as_json:
+            view.show_following(batches, words=words)
+            return
+        for batch in batches:
+            for one in view.taken_apart(batch):
+                click.echo(view.json_line(one, words=words))
+        return
+    found = view.past(addresses, last, stream, turn)
+    if svg:
+        from supervisor.views.turns_picture import save
+
+        save(found, svg, words=words)
+        click.echo(f"{svg} shows {len(found)} turn{'' if len(found) == 1 else 's'}.")
+    elif as_json:
+        for one in found:
+            click.echo(view.json_line(one, words=words))
+    elif turn:
+        view.show_one(found[0], words=words)
+    else:
+        view.show(found, words=words)
+
+
+@cli.command()
 @click.argument("files", nargs=-1, required=True, type=PATH)
 @configured
 @click.option(

@@ -209,7 +209,9 @@ COMPARED_PARTS: Final[Mapping[str, tuple[str, ...]]] = {
     "endpoint": ("endpoint_wait",),
     "transcribe": ("transcribe",),
     "first token": ("first_token",),
-    "pipeline": tuple(part for part in PARTS if part not in ("endpoint_wait", "transcribe", "first_token", "generate", "closing")),
+    "pipeline": tuple(
+        part for part in PARTS if part not in ("endpoint_wait", "transcribe", "first_token", "first_clause", "generate", "closing")
+    ),
     "wait": (TOTAL_TO_FIRST_TOKEN,),
 }
 """The times that a replay lays side by side."""

@@ -10,11 +10,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import zmq
 
 from bus.addresses import Addresses
@@ -56,11 +57,11 @@ class Assistant:
         assert not check or done.returncode == 0, f"{arguments} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
         return done
 
-    def popen(self, *arguments: str) -> subprocess.Popen[str]:
-        """Begin a command that goes on meanwhile."""
-        return subprocess.Popen(
-            [*SUPERVISOR, *arguments], cwd=ROOT, env=self.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+    def popen(self, *arguments: str, output: Path | None = None) -> subprocess.Popen[str]:
+        """Begin a command that goes on meanwhile; what it prints goes through a pipe, or into the file `output`."""
+        command = [*SUPERVISOR, *arguments]
+        with output.open("w") if output else nullcontext(subprocess.PIPE) as stdout:
+            return subprocess.Popen(command, cwd=ROOT, env=self.environ, stdout=stdout, stderr=subprocess.PIPE, text=True)
 
     def start(self) -> None:
         self.run("start", "--config", "config/rehearsal.toml", *self.options, "--detach")
@@ -136,6 +137,14 @@ class Events:
 
         pump_until(lambda: found, look, deadline_s=deadline_s)
         return found[0]
+
+
+def assert_adds_up(turn: dict[str, Any]) -> None:
+    """What `supervisor turns` promises of a turn as JSON: within 1 ms, in all and up to the first word."""
+    durations = [(part["duration_ms"], part["critical"]) for part in turn["parts"]]
+    first_word_ms = turn["total_ms"] if turn["first_word_ms"] is None else turn["first_word_ms"]
+    assert sum(duration_ms for duration_ms, _ in durations) == pytest.approx(turn["total_ms"], abs=1)
+    assert sum(duration_ms for duration_ms, critical in durations if critical) == pytest.approx(first_word_ms, abs=1)
 
 
 def lines(text: str) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from tests.e2e.assistant import SPEECH, Assistant, assistant, everything_in, lines, words
+from tests.e2e.assistant import SPEECH, Assistant, assert_adds_up, assistant, everything_in, lines, words
 from tests.waiting import wait_until
 
 SUM = "what is two plus three"
@@ -73,6 +73,9 @@ def test_what_was_given_up_is_listed_and_answered_after_all_in_the_place_of_the_
             (turn["turn"], "answered", "Two plus three is five.")
         ]
         assert kept[0]["detail"] == "answered late"
+        (told,) = lines(broken.run("turns", "--json").stdout)
+        assert_adds_up(told)
+        assert [(one["stage"], one["lost"]) for one in told["attempts"]] == [("answer", ""), ("answered", "")]
 
 
 @pytest.mark.parametrize("running", [True, False], ids=["beside-the-assistant", "without-an-assistant"])
@@ -104,6 +107,10 @@ def test_a_turn_that_is_too_old_at_a_new_start_is_kept_as_unanswered_and_can_be_
             wait_until(lambda: first.run("memory", "export", check=False).stdout, deadline_s=60)
             (record,) = first.remembered()
             assert (record["state"], words(record["transcript"]), record["reply"]) == ("unanswered", words(SUM), "")
+            (told,) = lines(first.run("turns", "--json").stdout)
+            assert_adds_up(told)
+            lost = [(one["stage"], one["lost"]) for one in told["attempts"] if one["lost"]]
+            assert lost == [("answer", "left unanswered: the assistant was not running")]
             wait_until(lambda: first.run("status", check=False).returncode == 0, deadline_s=60)
             with first.events("turn.") as events:
                 first.run("parked", "retry", "--all")

@@ -1,12 +1,10 @@
-"""The other views: the state table, the tap, the table of times, the logs."""
+"""The other views: the state table, the tap, the logs."""
 
-import io
 import json
 from pathlib import Path
 
 import msgspec
 import pytest
-from rich.console import Console
 
 from bus.addresses import Addresses
 from bus.codec import Stamp, decode
@@ -17,8 +15,7 @@ from bus.messages.base import Message
 from bus.messages.control import ActorInfo, ControlState
 from bus.messages.reply import ReplyDelta
 from bus.messages.speech import SpeechStarted
-from bus.messages.turn import TurnRecord
-from supervisor.views import events, logs, status, turns
+from supervisor.views import events, logs, status
 
 VAD = ActorInfo(
     actor="vad",
@@ -101,25 +98,6 @@ def test_a_tapped_event_for_people_is_one_line() -> None:
     line = events.text_line(message)
     assert "speech.started" in line
     assert line.endswith("vad        t1 first_sample=480")
-
-
-def record(transcript: str, **timings_ms: float) -> TurnRecord:
-    return TurnRecord(
-        turn="t", stream="mic", role="plain", state="answered", transcript=transcript, reply="", wall_ns=0, timings_ms=timings_ms
-    )
-
-
-def test_the_table_of_times_fits_a_narrow_terminal_and_tells_the_median() -> None:
-    times = {"endpoint_wait": 600.0, "stt_queue": 10.0, "transcribe": 300.0, "recall": 10.0, "first_token": 80.0}
-    fast = record("What [bold] time is it, if you please?", **times, total_to_first_token=1000.0, total=11_200.0)
-    slow = record("", total=2000.0, total_to_first_token=1500.0)
-    nothing = record("…")
-    console = Console(width=80, file=io.StringIO())
-    console.print(turns.table([fast, slow, nothing], 80 - turns.NUMBERS_WIDTH))
-    assert isinstance(console.file, io.StringIO)
-    lines = console.file.getvalue().splitlines()
-    assert "1  What [bold] time is i…      0.60        0.31  0.01    0.08  1.00   11.20" in lines[4]
-    assert "3 turns; the first word came after 1.50 s (median), 1.50 s at most" in lines[-1]
 
 
 @pytest.fixture
