@@ -57,7 +57,8 @@ class Machine(Assistant):
         assert not check or done.returncode == 0, f"{arguments} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
         return done
 
-    def popen(self, *arguments: str) -> subprocess.Popen[str]:
+    def popen(self, *arguments: str, output: Path | None = None) -> subprocess.Popen[str]:
+        assert output is None, "what a program prints in another namespace comes through a pipe"
         return self.python("-m", "supervisor.cli", *arguments)
 
     def python(self, *arguments: str) -> subprocess.Popen[str]:
