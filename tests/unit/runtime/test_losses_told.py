@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import zmq
@@ -36,15 +34,6 @@ class Bystander:
 
     def close(self) -> None:
         """Nothing is held."""
-
-
-@pytest.fixture
-def addresses() -> Iterator[Addresses]:
-    """In a path short enough for socket names."""
-    with tempfile.TemporaryDirectory(prefix="ear") as directory:
-        found = Addresses(Path(directory) / "run", Path(directory) / "state")
-        found.prepare()
-        yield found
 
 
 @pytest.fixture

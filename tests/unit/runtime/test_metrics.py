@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import socket
-import tempfile
 import urllib.request
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -16,7 +13,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from actors.metrics.actor import Metrics
 from actors.metrics.figures import Figures
-from bus.addresses import Addresses
 from bus.clock import ManualClock
 from bus.codec import Stamp, decode
 from bus.errors import SetupError
@@ -125,15 +121,10 @@ def test_every_name_is_of_ours_and_in_base_units() -> None:
         assert not family.name.endswith(("_ms", "_ns"))
 
 
-@pytest.fixture
-def instance() -> Iterator[Instance]:
-    with tempfile.TemporaryDirectory(prefix="ear") as directory:
-        addresses = Addresses(Path(directory) / "run", Path(directory) / "state")
-        addresses.prepare()
-        found = Instance(addresses)
-        found.start_planes()
-        yield found
-        found.close()
+@pytest.fixture(autouse=True)
+def planes(request: pytest.FixtureRequest) -> None:
+    if "instance" in request.fixturenames:
+        request.getfixturevalue("instance").start_planes()
 
 
 def free_port() -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,17 +19,10 @@ from bus.recording import About, Recording, read_flight
 from tests.fakes.audio_instance import Instance, Listener, settings
 
 
-@pytest.fixture
-def instance() -> Iterator[Instance]:
-    from bus.addresses import Addresses
-
-    with tempfile.TemporaryDirectory(prefix="ear") as directory:
-        addresses = Addresses(Path(directory) / "run", Path(directory) / "state")
-        addresses.prepare()
-        found = Instance(addresses)
-        found.start_planes()
-        yield found
-        found.close()
+@pytest.fixture(autouse=True)
+def planes(request: pytest.FixtureRequest) -> None:
+    if "instance" in request.fixturenames:
+        request.getfixturevalue("instance").start_planes()
 
 
 class Scene:
