@@ -58,14 +58,12 @@ class FileSource:
         return self._said.get("STATUS", "")
 
     def step(self) -> None:
-        """Look after it: take its beats, end it when it hangs, start it again when it died."""
+        """Look after it: take its beats, end it when it hangs, start it again when it ended before the end of the file."""
         self._listen()
         if self.over:
             return
         if self._process.poll() is None:
             self._watch()
-        elif self._process.returncode == 0:
-            self.over = True
         else:
             self._died()
 
@@ -106,7 +104,7 @@ class FileSource:
             self._process.kill()
 
     def _died(self) -> None:
-        mark = Mark.read(self._mark_file)
+        mark = Mark.read(self._mark_file)  # by this alone it is known to have been through, and not by how it ended
         self.problem = self._said.get("X_EARSHOT_REASON", "")
         if self.problem or mark is None:
             self.over = True

@@ -33,6 +33,8 @@ class Mic:
         """Raise SetupError for a source that cannot be used, InstanceRunning when the stream has a source already."""
         self._runtime = runtime
         settings = runtime.settings.mic
+        if settings.source != "device":
+            runtime.exit_on_signal = os.EX_TEMPFAIL  # 0 would say that all of the sound was heard
         self._audio = AudioSource(
             runtime.context,
             runtime.addresses,
@@ -44,8 +46,6 @@ class Mic:
         )
         self._source = self._open_source(settings)
         self._is_device = settings.source == "device"
-        if not self._is_device:
-            runtime.exit_on_signal = os.EX_TEMPFAIL  # 0 would say that all of the sound was heard
         self._pacer = Pacer(settings.pace)
         self._timer: Timer | None = None
         self._watched: int | None = None
