@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 
+import msgspec
 import pytest
 
 from bus.codec import Stamp
 from bus.errors import EarshotError
 from bus.jobs import ask_dispatcher
 from bus.messages.base import Body
-from bus.messages.jobs import Answer, Heard, Job, ParkedDrop, ParkedRetry, ParkedSettled, Remember
+from bus.messages.jobs import Answer, Attempt, Heard, Job, ParkedDrop, ParkedRetry, ParkedSettled, Remember
 from bus.timings import RETRIED
 from tests.unit.bus.plane import Plane, speech
 
@@ -40,8 +41,11 @@ def ask(plane: Plane, body: Body) -> list[str]:
     return answer.job_ids
 
 
+PAST = Attempt(stage="transcribe", worker="whisper-1", number=1, leased_ns=3, ended_ns=4, lost="no luck")
+
+
 def test_a_retried_job_is_a_new_revision_with_its_sound_and_all_attempts_before_it(plane: Plane) -> None:
-    park(plane, speech(), b"pcm")
+    park(plane, msgspec.structs.replace(speech(), history=[PAST]), b"pcm")
     assert ask(plane, ParkedRetry(job_ids=["a/transcribe/0"])) == ["a/transcribe/0"]
     _, leases = plane.worker("whisper-1", "stt", "9")
     plane.until(lambda: leases)
@@ -65,10 +69,11 @@ def test_what_follows_a_retried_job_is_no_repetition_even_where_a_later_stage_wa
 
 
 def test_a_turn_that_was_only_to_be_remembered_is_no_late_answer(plane: Plane) -> None:
-    park(plane, Job(turn="a", stream="mic", work=Remember(role="", state="answered", transcript="", reply=""), marks={"committed": 3}))
+    work = Remember(role="", state="answered", transcript="", reply="")
+    park(plane, Job(turn="a", stream="mic", work=work, marks={"committed": 3}, history=[PAST]))
     ask(plane, ParkedRetry(job_ids=["a/remember/0"]))
     (stored,) = plane.spool.load()
-    assert stored.job.marks == {"committed": 3}
+    assert (stored.job.marks, stored.job.history) == ({"committed": 3}, [PAST])
 
 
 def test_a_worker_may_have_jobs_retried_that_failed_of_what_is_over(plane: Plane) -> None:
