@@ -23,10 +23,10 @@ def join(settings: Settings, actor: str, remote: str, name: str) -> None:
     if actor not in WORKERS:
         raise EarshotError(f"{actor!r} cannot work from afar; {', '.join(WORKERS)} can")
     here = addresses_of(settings)
-    endpoint = replace(here, remote=remote).jobs  # raises for what is wrong with the place or the keys
+    assert replace(here, remote=remote).jobs, "raises for what is wrong with the place or the keys"
     name = name or default_name(actor, socket.gethostname())
     child = worker(settings, actor, name, remote)
-    print(f"{name} works for {endpoint.removeprefix('tcp://')}; Ctrl+C ends it.", flush=True)
+    print(f"{name} begins to work for {remote}. `supervisor status` shows how it is; Ctrl+C ends it.", flush=True)
     launch(settings, here, [child])
 
 
