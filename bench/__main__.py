@@ -1,4 +1,4 @@
-"""`python -m bench [--only NAME…] [--json FILE] [--markdown]`: measure, and print one table."""
+"""`python -m bench [--only NAME…] [--model MODEL…] [--json FILE] [--markdown]`: measure, and print one table."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import json
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
@@ -20,7 +20,8 @@ from bench.result import Result
 from bench.system import is_busy, machine
 from bus.errors import EarshotError
 
-BENCHMARKS = ("events", "audio", "jobs", "start", "idle", "recovery", "turns")
+BENCHMARKS = ("events", "audio", "stopped", "jobs", "start", "idle", "recovery", "turns", "models", "pool")
+WITH_MODELS = ("models", "pool")
 
 
 def main() -> int:
@@ -36,13 +37,17 @@ def main() -> int:
     failures = 0
     for name in options.only:
         with console.status(f"measuring {name}"):
+            measure = import_module(f"bench.{name}").measure
             try:
-                results += import_module(f"bench.{name}").measure()
+                results += measure(options.model) if name in WITH_MODELS else measure()
             except (BenchError, EarshotError, ValueError) as error:
                 console.print(f"{name} could not be measured: {error}", style="red", markup=False)
                 failures += 1
     output = Console(highlight=False)
-    output.print(table(results, box.MARKDOWN if options.markdown else box.SIMPLE))
+    frame = box.MARKDOWN if options.markdown else box.SIMPLE
+    output.print(table(results, frame))
+    for parts in parts_tables(results, frame):
+        output.print(parts)
     output.print(*(meaning(result) for result in results if result.meaning), sep="\n")
     if options.json:
         found = {"machine": about, "results": [asdict(result) for result in results]}
@@ -51,9 +56,12 @@ def main() -> int:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure what Earshot costs. Takes about four minutes.")
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure what Earshot costs. Takes about five minutes.")
     parser.add_argument("--only", nargs="+", choices=BENCHMARKS, default=BENCHMARKS, metavar="NAME", help=", ".join(BENCHMARKS))
-    parser.add_argument("--markdown", action="store_true", help="draw the table for a page of the documentation")
+    parser.add_argument(
+        "--model", action="append", default=[], metavar="MODEL", help="a Whisper model, by name or directory, to measure too"
+    )
+    parser.add_argument("--markdown", action="store_true", help="draw the tables for a page of the documentation")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     return parser.parse_args()
 
@@ -72,10 +80,24 @@ def table(results: Iterable[Result], frame: box.Box = box.SIMPLE) -> Table:
     return found
 
 
+def parts_tables(results: Iterable[Result], frame: box.Box = box.SIMPLE) -> Iterator[Table]:
+    """What figures are made of: a table for each kind of part, a column for each figure."""
+    kinds: dict[str, list[Result]] = {}
+    for result in results:
+        if result.parts:
+            kinds.setdefault(result.parts_of, []).append(result)
+    for kind, found in kinds.items():
+        parts = Table(kind.capitalize(), *(f"{result.name}, {result.unit}" for result in found), box=frame)
+        for column in parts.columns[1:]:
+            column.justify = "right"
+        for name in dict.fromkeys(name for result in found for name in result.parts):
+            parts.add_row(name, *(number(result.parts[name]) if name in result.parts else "" for result in found))
+        yield parts
+
+
 def meaning(result: Result) -> str:
-    """What a figure tells, and what it is made of."""
-    parts = " · ".join(f"{name} {number(value)}" for name, value in result.parts.items())
-    return f"[bold]{result.name}[/]: {result.meaning}{f'; {parts} {result.unit}' if parts else ''}."
+    """What a figure tells."""
+    return f"[bold]{result.name}[/]: {result.meaning}."
 
 
 def number(value: float) -> str:

@@ -7,12 +7,12 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from bench.system import ready_after_s
 from bus.addresses import Addresses
@@ -25,6 +25,10 @@ REHEARSAL = ROOT / "config" / "rehearsal.toml"
 READY_S = 60.0
 STOP_S = 10.0
 LOOK_INTERVAL_S = 0.005
+
+
+Pipe: TypeAlias = "Connection[Any, Any]"
+"""One end of the talk with a child of ours."""
 
 
 class BenchError(Exception):
@@ -41,12 +45,15 @@ def place() -> Iterator[Addresses]:
 
 
 @contextmanager
-def running(argv: tuple[str, ...], addresses: Addresses, stdin: int = subprocess.DEVNULL) -> Iterator[int]:
+def running(
+    argv: tuple[str, ...], addresses: Addresses, stdin: int = subprocess.DEVNULL, variables: Mapping[str, str] | None = None
+) -> Iterator[int]:
     """Start a program that says READY=1, and wait for that; yield its process id. It is stopped at the end."""
     notices = NotifySocket(f"@earshot-bench-{os.getpid()}-{time.monotonic_ns()}")
     log = addresses.state_dir / "bench.log"
     with log.open("ab") as output:
-        process = subprocess.Popen(argv, env=_environ(addresses, notices.address), stdin=stdin, stdout=subprocess.DEVNULL, stderr=output)
+        env = {**_environ(addresses, notices.address), **(variables or {})}
+        process = subprocess.Popen(argv, env=env, stdin=stdin, stdout=subprocess.DEVNULL, stderr=output)
     try:
         wait_for(lambda: any(notice.values.get("READY") for notice in notices.receive()) or process.poll() is not None, "a start")
         if process.poll() is not None:
@@ -103,11 +110,12 @@ class Assistant:
 
 
 @contextmanager
-def assistant() -> Iterator[Assistant]:
-    """The assistant of config/rehearsal.toml, ready."""
+def assistant(*settings: str) -> Iterator[Assistant]:
+    """The assistant of config/rehearsal.toml, ready, some settings of which may be changed: `vad.mode=2`."""
     with place() as addresses:
         begun_ns = time.time_ns()
-        with running(command("supervisor.cli", "start", "--config", str(REHEARSAL)), addresses) as pid:
+        changes = [word for setting in settings for word in ("--set", setting)]
+        with running(command("supervisor.cli", "start", "--config", str(REHEARSAL), *changes), addresses) as pid:
             yield Assistant(addresses, pid, begun_ns)
 
 
@@ -121,7 +129,7 @@ def wait_for(condition: Callable[[], bool], what: str, timeout_s: float = READY_
 
 
 @contextmanager
-def child(target: Callable[..., None], *arguments: Any) -> Iterator[tuple[Connection[Any, Any], int]]:
+def child(target: Callable[..., None], *arguments: Any) -> Iterator[tuple[Pipe, int]]:
     """Run `target(pipe, *arguments)` in a new process; yield the other end of the pipe and the process id."""
     spawn = multiprocessing.get_context("spawn")
     ours, theirs = spawn.Pipe()
@@ -135,7 +143,7 @@ def child(target: Callable[..., None], *arguments: Any) -> Iterator[tuple[Connec
         process.join()
 
 
-def answer(pipe: Connection[Any, Any], what: str, timeout_s: float = READY_S) -> Any:
+def answer(pipe: Pipe, what: str, timeout_s: float = READY_S) -> Any:
     """What the child says next. Raise BenchError when it says nothing."""
     if not pipe.poll(timeout_s):
         raise BenchError(f"waited {timeout_s:g} s for {what} in vain")

@@ -5,13 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import time
 from contextlib import ExitStack
-from multiprocessing.connection import Connection
 from multiprocessing.pool import Pool
 from typing import Any
 
 import zmq
 
-from bench.instance import actors, answer, child
+from bench.instance import Pipe, actors, answer, child
 from bench.result import Result, against, percentile
 from bus.addresses import Addresses
 from bus.codec import Stamp
@@ -36,6 +35,7 @@ def measure() -> list[Result]:
         worker, _ = stack.enter_context(child(_work, addresses))
         pool = stack.enter_context(spawn.Pool(1))
         submitter = _Submitter(addresses, worker)
+        stack.callback(submitter.close)
         submitter.hops(1)
         pool.apply(_since_ns, (time.monotonic_ns(),))
         for _ in range(ROUNDS):
@@ -55,8 +55,9 @@ def measure() -> list[Result]:
 class _Submitter:
     """Hands jobs to the dispatcher, and hears from the worker what became of them."""
 
-    def __init__(self, addresses: Addresses, worker: Connection[Any, Any]) -> None:
-        self._client = JobClient(zmq.Context(), addresses.jobs, Stamp("vad", "1"))
+    def __init__(self, addresses: Addresses, worker: Pipe) -> None:
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._client = JobClient(self._context, addresses.jobs, Stamp("vad", "1"))
         self._worker = worker
         self._count = 0
 
@@ -78,6 +79,10 @@ class _Submitter:
             self._outcome()
         return count / (time.monotonic_ns() - begin_ns) * 1e9
 
+    def close(self) -> None:
+        self._client.close()
+        self._context.term()
+
     def _submit(self) -> None:
         self._count += 1
         work = Heard(transcript="what is seven plus five", speech_ms=1420)
@@ -90,7 +95,23 @@ class _Submitter:
         return outcome
 
 
-def _work(pipe: Connection[Any, Any], addresses: Addresses) -> None:
+class Pump:
+    """Keeps a job client going."""
+
+    def __init__(self, client: JobClient) -> None:
+        self._client = client
+        self._poller = zmq.Poller()
+        self._poller.register(client.socket, zmq.POLLIN)
+        self._poller.register(client.monitor, zmq.POLLIN)
+
+    def turn(self, timeout_ms: int) -> None:
+        """Wait until something has come, but no longer, and handle it."""
+        if self._client.monitor in dict(self._poller.poll(timeout_ms)):
+            self._client.notice_connection()
+        self._client.receive()
+
+
+def _work(pipe: Pipe, addresses: Addresses) -> None:
     client = JobClient(zmq.Context(), addresses.jobs, Stamp("dialogue", "1"))
 
     def on_lease(lease: Lease) -> None:
@@ -99,15 +120,10 @@ def _work(pipe: Connection[Any, Any], addresses: Addresses) -> None:
         settling.append((leased_ns, lease.job.marks[_SUBMITTED]))
 
     settling: list[tuple[int, int]] = []
-    poller = zmq.Poller()
-    poller.register(client.socket, zmq.POLLIN)
-    poller.register(client.monitor, zmq.POLLIN)
+    pump = Pump(client)
     client.work("turn", on_lease)
     while True:
-        ready = dict(poller.poll(1000))
-        if client.monitor in ready:
-            client.notice_connection()
-        client.receive()
+        pump.turn(1000)
         while len(settling) > client.outstanding:  # the oldest one is settled
             pipe.send(settling.pop(0))
 

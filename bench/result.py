@@ -25,20 +25,57 @@ class Result:
     ok: bool | None = None
     """Whether the goal was reached; None without a goal."""
     parts: Mapping[str, float] = field(default_factory=dict)
-    """What `value` is made of, in `unit`."""
+    """What `value` is made of, or the same figure of each of several, in `unit`."""
+    parts_of: str = ""
+    """What the parts are, in one word: the heading of their table."""
 
 
-def at_most(goal: float, *, name: str, value: float, unit: str, meaning: str, parts: Mapping[str, float] | None = None) -> Result:
+def at_most(
+    goal: float, *, name: str, value: float, unit: str, meaning: str, parts: Mapping[str, float] | None = None, parts_of: str = ""
+) -> Result:
     """A figure with an upper limit."""
-    return Result(name=name, value=value, unit=unit, meaning=meaning, goal=f"≤ {goal:g} {unit}", ok=value <= goal, parts=parts or {})
+    return Result(
+        name=name,
+        value=value,
+        unit=unit,
+        meaning=meaning,
+        goal=f"≤ {goal:g} {unit}",
+        ok=value <= goal,
+        parts=parts or {},
+        parts_of=parts_of,
+    )
 
 
-def against(baseline: float, *, name: str, value: float, unit: str, meaning: str, goal_ratio: float | None = None) -> Result:
-    """A figure beside its baseline, and the highest ratio that is wanted, if any."""
+def against(
+    baseline: float,
+    *,
+    name: str,
+    value: float,
+    unit: str,
+    meaning: str,
+    goal_ratio: float | None = None,
+    more_is_better: bool = False,
+    parts: Mapping[str, float] | None = None,
+    parts_of: str = "",
+) -> Result:
+    """A figure beside its baseline, and the highest ratio that is wanted, or the lowest, if any."""
     ratio = value / baseline if baseline else math.inf
-    goal = "" if goal_ratio is None else f"≤ {goal_ratio:g}×"
-    ok = None if goal_ratio is None else ratio <= goal_ratio
-    return Result(name=name, value=value, unit=unit, meaning=meaning, baseline=baseline, ratio=ratio, goal=goal, ok=ok)
+    goal, ok = "", None
+    if goal_ratio is not None:
+        goal = f"{'≥' if more_is_better else '≤'} {goal_ratio:g}×"
+        ok = ratio >= goal_ratio if more_is_better else ratio <= goal_ratio
+    return Result(
+        name=name,
+        value=value,
+        unit=unit,
+        meaning=meaning,
+        baseline=baseline,
+        ratio=ratio,
+        goal=goal,
+        ok=ok,
+        parts=parts or {},
+        parts_of=parts_of,
+    )
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

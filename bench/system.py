@@ -5,24 +5,22 @@ from __future__ import annotations
 import os
 import platform
 import re
+import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
-TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 BUSY_LOAD_PER_CORE = 0.5
 _JOURNAL_LINE = re.compile(r"(?P<time>\S+) (?P<name>\S+) \S+ (?P<state>[a-z-]+)(?:[:,]|$)")
 
 
 def cpu_s(pid: int) -> float:
-    """Processor time that a process has used, all of its threads, seconds."""
-    return parse_cpu_ticks(Path(f"/proc/{pid}/stat").read_text()) / TICKS_PER_S
+    """Processor time that a process has used, all of its threads, seconds. Raise OSError when there is no such process.
 
-
-def parse_cpu_ticks(stat: str) -> int:
-    """User and system time out of a line of /proc/PID/stat. The second field is a name, which may hold anything."""
-    fields = stat.rpartition(")")[2].split()
-    return int(fields[11]) + int(fields[12])
+    From its CPU-time clock (clock_getcpuclockid(3), which Python offers for threads alone): /proc counts in steps of 10 ms, as much as an
+    idle actor takes in ten seconds.
+    """
+    return time.clock_gettime(~pid << 3 | 2)
 
 
 def rss_mb(pid: int) -> float:

@@ -44,11 +44,14 @@ class Engine:
     trial_s: float
     """How long one second of silence took on this machine: encoding, which costs the same for every utterance, and a few words."""
 
-    def __init__(self, path: str, settings: WhisperSettings, threads: int) -> None:
-        """`path` is a directory that `find_model` gave."""
+    def __init__(self, path: str, settings: WhisperSettings, threads: int, *, workers: int = 1) -> None:
+        """`path` is a directory that `find_model` gave. `workers` decodings can run at once, each with so many threads: the actor has one,
+        and `make bench` lays faster-whisper's own way to have more beside processes."""
         self._settings = settings
         try:
-            self._model = WhisperModel(path, device=settings.device, compute_type=settings.compute_type, cpu_threads=threads)
+            self._model = WhisperModel(
+                path, device=settings.device, compute_type=settings.compute_type, cpu_threads=threads, num_workers=workers
+            )
         except (RuntimeError, ValueError, OSError) as error:
             raise SetupError(
                 f"cannot load the Whisper model in {path}: {error}; set whisper.model, whisper.device or whisper.compute_type"
