@@ -247,7 +247,7 @@ class Dispatcher:
                 if other != key:
                     self._peers.tell(other, JobCancel(lease=entry.lease(attempt)))
             self._plan_wiping(entry.job)
-            self._moved(entry.job, JobMoved(job_id=done.job_id, state="done", attempt=entry.attempts, worker=key))
+            self._moved(entry.job, JobMoved(job_id=done.job_id, state="done", attempt=entry.attempt_of(done.lease), worker=key))
         owed = self._board.credit(key, done.lease)
         if owed and entry is None:
             self._on_count("results-late", None)

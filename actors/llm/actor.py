@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 KNOCK_INTERVAL_S = 1.0
 """Between two tries to reach a server that is not there."""
 RETRY_DELAY_MS = 500
+LEAST_S = 1.0
+"""With less time than this left a turn is not asked again: no answer would come, and why the first request failed would be forgotten."""
 
 
 class Llm:
@@ -180,7 +182,7 @@ class Llm:
                     post(partial(lease.extend, lease.deadline_ms))
                     self._stopping.wait(RETRY_DELAY_MS / 1000)
                     continue
-                again = (error.retryable or attempt.has_continued) and self._budget.left_s() > 0
+                again = (error.retryable or attempt.has_continued) and self._budget.left_s() > LEAST_S
                 post(partial(self._fail, lease, error, again))
                 return
             else:

@@ -83,7 +83,9 @@ class ChatClient:
         `first_token_s` is a shorter time than usual to wait for the first token.
         """
         at = self.endpoint(model)
-        timeouts = replace(self.timeouts, first_token_s=min(self.timeouts.first_token_s, first_token_s or math.inf))
+        timeouts = replace(
+            self.timeouts, first_token_s=min(self.timeouts.first_token_s, math.inf if first_token_s is None else first_token_s)
+        )
         begun = messages[-1]["role"] == "assistant"
         body = {
             **self.options,

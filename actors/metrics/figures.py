@@ -5,7 +5,7 @@ Names follow Prometheus: base units, `_total` for what only grows. No label ever
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -20,6 +20,9 @@ from bus.timings import PARTS, TOTAL_TO_FIRST_TOKEN
 HOP_BUCKETS_S: Final = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0)
 STAGE_BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 RATIO_BUCKETS: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0)
+ENDS: Final = ("done", "requeued", "released", "parked")
+"""What a worker's hold on a job ends with; of one that was hedged each worker's is counted."""
+Key = TypeVar("Key")
 MOST_OPEN: Final = 10_000
 """Jobs whose beginning is remembered; events may be lost, so some never end."""
 
@@ -68,7 +71,7 @@ class Figures:
         self._up = Gauge("earshot_actor_up", "1 while the actor is ready, 0.5 while it starts, else 0", ["actor"], registry=to)
         self._told: dict[tuple[str, str, str], int] = {}
         self._submitted_ns: dict[str, int] = {}
-        self._leased_ns: dict[str, int] = {}
+        self._leased_ns: dict[tuple[str, str], int] = {}
 
     def add(self, message: Message, arrived_ns: int) -> None:
         """Take in one event; `arrived_ns` is monotonic."""
@@ -103,15 +106,16 @@ class Figures:
         self._jobs.labels(stage, moved.state).inc()
         if moved.state == "submitted":
             self._remember(self._submitted_ns, moved.job_id, now_ns)
-        elif moved.state == "leased":
-            self._remember(self._leased_ns, moved.job_id, now_ns)
+            return
+        if moved.state in ("leased", "hedged"):
+            self._remember(self._leased_ns, (moved.job_id, moved.worker), now_ns)
+        if moved.state == "leased":
             begun_ns = self._submitted_ns.pop(moved.job_id, None)
             if begun_ns is not None:
                 self._queue.labels(stage).observe(max(0, now_ns - begun_ns) / 1e9)
-        elif moved.state in ("done", "requeued", "parked"):
-            leased_ns = self._leased_ns.pop(moved.job_id, None)
-            if leased_ns is not None and moved.worker:
-                self._lease.labels(stage, moved.worker.partition("/")[0]).observe(max(0, now_ns - leased_ns) / 1e9)
+        leased_ns = self._leased_ns.pop((moved.job_id, moved.worker), None) if moved.state in ENDS else None
+        if leased_ns is not None:
+            self._lease.labels(stage, moved.worker.partition("/")[0]).observe(max(0, now_ns - leased_ns) / 1e9)
 
     def _lose(self, sender: str, incarnation: str, cause: str, total: int) -> None:
         """Losses are told as totals of one life of an actor: an event that is missed is made up for by the next."""
@@ -121,8 +125,8 @@ class Figures:
         self._losses.labels(sender, cause).inc(max(0, total - before))
 
     @staticmethod
-    def _remember(times: dict[str, int], job_id: str, now_ns: int) -> None:
-        times[job_id] = now_ns
+    def _remember(times: dict[Key, int], key: Key, now_ns: int) -> None:
+        times[key] = now_ns
         if len(times) > MOST_OPEN:
             times.pop(next(iter(times)))
 

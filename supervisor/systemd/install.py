@@ -95,6 +95,8 @@ def install(place: Place, variant: Variant, say: Say, python: Path | None = None
     if not place.user:
         ours[place.root / "etc/sysusers.d/earshot.conf"] = text_of(UNITS / "sysusers.conf")
         ours[place.root / "etc/tmpfiles.d/earshot.conf"] = text_of(UNITS / "tmpfiles.conf")
+    # First what will be there: interrupted from here on, it can be uninstalled.
+    _save(place, Record(sorted({*map(str, ours), *old.files}), old.config))
     for path, text in ours.items():
         _write(path, text, say)
     for name in old.files:

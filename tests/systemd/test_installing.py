@@ -94,6 +94,17 @@ def test_uninstalling_removes_what_was_installed_and_nothing_else(session: Sessi
     assert not session.place.config.exists()
 
 
+def test_an_installation_that_was_interrupted_can_be_uninstalled(session: Session) -> None:
+    def break_off(line: str) -> None:
+        raise BrokenPipeError(line)
+
+    with pytest.raises(BrokenPipeError):
+        install(session.place, "target", break_off, PYTHON)
+    assert session.files()
+    session.uninstall()
+    assert not any("earshot" in name for name in session.files())
+
+
 def test_uninstalling_keeps_a_changed_configuration_unless_purged(session: Session) -> None:
     session.install()
     mine = session.place.config / "earshot.toml"

@@ -18,6 +18,7 @@ from bus.messages.jobs import Heard, Job, Transcribe
 from bus.moments import Moment
 from bus.parked import drop_parked, read_parked
 from bus.spool import REMEMBERED_IDS, Spool
+from bus.sqlite import transaction
 from tests.examples import any_of
 
 NOW = Moment("boot", 5, 1_700_000_000_000_000_000)
@@ -202,3 +203,14 @@ for number in range(10_000):
     assert len(complete) >= 200
     assert stored[: len(complete)] == complete
     assert len(stored) <= len(complete) + 1  # written, and killed before it could tell
+
+
+def test_a_commit_that_fails_leaves_no_transaction_open(tmp_path: Path) -> None:
+    db = sqlite3.connect(tmp_path / "a.sqlite3", isolation_level=None)
+    db.executescript(
+        "PRAGMA foreign_keys=ON; CREATE TABLE a (n INTEGER PRIMARY KEY); CREATE TABLE b (n REFERENCES a DEFERRABLE INITIALLY DEFERRED);"
+    )
+    with pytest.raises(sqlite3.IntegrityError), transaction(db):
+        db.execute("INSERT INTO b VALUES (7)")  # there is no such row in a, which is found out at the end
+    assert not db.in_transaction
+    assert db.execute("SELECT count(*) FROM b").fetchone() == (0,)

@@ -73,6 +73,19 @@ def test_a_job_is_timed_from_its_submission_to_its_lease_and_from_there_to_its_e
     assert sheet.value("earshot_jobs_total", stage="transcribe", event="leased") == 1
 
 
+def test_of_a_hedged_job_each_workers_time_is_its_own() -> None:
+    sheet = Sheet()
+    for state, worker, after_s in (
+        ("leased", "whisper-1/a", 0),
+        ("hedged", "whisper-2/a", 5),
+        ("done", "whisper-2/a", 1),
+        ("released", "whisper-1/a", 1),
+    ):
+        sheet.tell(JobMoved(job_id="mic-e-480/transcribe/0", state=state, worker=worker), "dispatcher", after_s=after_s)
+    assert sheet.value("earshot_job_lease_seconds_sum", stage="transcribe", actor="whisper-2") == pytest.approx(1.0)
+    assert sheet.value("earshot_job_lease_seconds_sum", stage="transcribe", actor="whisper-1") == pytest.approx(7.0)
+
+
 def test_the_hop_of_each_event_is_measured_by_topic() -> None:
     sheet = Sheet()
     sheet.tell(SpeechSkipped(first_sample=0, speech_ms=60, minimum_ms=800))
