@@ -39,12 +39,12 @@ PATIENCE_S = 300.0
 SAMPLES = 7
 SAMPLE_S = 0.5
 AT_ONCE = 2
+LOOK_S = 0.02
 
 
 def main() -> int:
     """Run, and print. 1: something grew by more than it may, or turns are missing. 2: it could not be carried out."""
     options = _options()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
     about = machine()
     errors = Console(stderr=True, highlight=False)
     errors.print(" · ".join(f"{name} {value}" for name, value in about.items()), style="dim")
@@ -52,14 +52,18 @@ def main() -> int:
     begun_s = time.monotonic()
     try:
         with world(directory, SETTINGS) as running:
-            marks, wrong = _soak(running, directory, options.turns, options.mark, errors)
+            soak = Soak(running, directory, errors)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: soak.end())
+            soak.carry_out(options.turns, options.mark)
     except (BenchError, EarshotError) as error:
         errors.print(f"error: {error}; see {directory}", style="red", markup=False)
         return 2
-    found = [*wrong, *leaks(marks[0], marks[-1])]
+    marks = soak.marks
+    found = [*soak.wrong, *leaks(marks[0], marks[-1])]
     output = Console(highlight=False)
     output.print(table(marks, box.MARKDOWN if options.markdown else box.SIMPLE))
-    output.print(f"{marks[-1].turns} turns in {time.monotonic() - begun_s:.0f} s")
+    output.print(f"{marks[-1].turns} of {options.turns} turns in {time.monotonic() - begun_s:.0f} s")
     for line in found:
         output.print(line, style="red", markup=False)
     if options.json:
@@ -72,38 +76,49 @@ def main() -> int:
     return 0
 
 
-def _soak(running: World, directory: Path, turns: int, mark_turns: int, tell: Console) -> tuple[list[Mark], list[str]]:
-    """Speak, and look at each mark. Return the marks, and what was wrong."""
-    script = sounds.scripts(1, 1, FILE_TURNS, sounds.sayings())[0]
-    file = directory / "script.wav"
-    sounds.write(file, script)
-    marks: list[Mark] = []
-    wrong: list[str] = []
-    spoken = 0
-    while spoken < turns:
-        lot = min(mark_turns, turns - spoken)
-        files = [(f"soak{number}", file) for number in range(spoken // FILE_TURNS, (spoken + lot) // FILE_TURNS)]
-        wrong += _speak(running, directory, files)
-        spoken += lot
-        marks.append(_mark(running, spoken))
-        tell.print(f"{spoken} turns, {sum(holding.rss_kb for holding in marks[-1].holdings.values()) / 1024:.0f} MB")
-    kept = len(remembered(running.addresses))
-    if kept != spoken:
-        wrong.append(f"{spoken} utterances were said and {kept} turns are remembered")
-    return marks, wrong
+class Soak:
+    """Speaks, and looks at each mark."""
 
+    def __init__(self, running: World, directory: Path, tell: Console) -> None:
+        self._running = running
+        self._directory = directory
+        self._tell = tell
+        self._enough = False
+        self._file = directory / "script.wav"
+        sounds.write(self._file, sounds.scripts(1, 1, FILE_TURNS, sounds.sayings())[0])
+        self._spoken = 0
+        self.marks: list[Mark] = []
+        self.wrong: list[str] = []
 
-def _speak(running: World, directory: Path, files: Sequence[tuple[str, Path]]) -> list[str]:
-    speakers = Speakers(running, directory, files, at_once=AT_ONCE, patience_s=PATIENCE_S)
-    try:
-        while not speakers.over:
-            speakers.step()
-            time.sleep(0.02)
-    finally:
-        speakers.close()
-    return [
-        f"{found.stream}: {found.complaint or 'not over by its deadline'}" for found in speakers.spoken if found.complaint or found.overdue
-    ]
+    def end(self) -> None:
+        """Say no more files; look once more, and be done."""
+        self._enough = True
+
+    def carry_out(self, turns: int, mark_turns: int) -> None:
+        while self._spoken < turns and not self._enough:
+            self._speak(min(mark_turns, turns - self._spoken))
+            self.marks.append(_mark(self._running, self._spoken))
+            used_kb = sum(holding.rss_kb for holding in self.marks[-1].holdings.values())
+            self._tell.print(f"{self._spoken} turns, {used_kb / 1024:.0f} MB")
+        kept = len(remembered(self._running.addresses))
+        if kept != self._spoken:
+            self.wrong.append(f"{self._spoken} utterances were said and {kept} turns are remembered")
+
+    def _speak(self, turns: int) -> None:
+        first = self._spoken // FILE_TURNS
+        files = [(f"soak{number}", self._file) for number in range(first, first + turns // FILE_TURNS)]
+        speakers = Speakers(self._running, self._directory, files, at_once=AT_ONCE, patience_s=PATIENCE_S)
+        try:
+            while not speakers.over:
+                if self._enough:
+                    speakers.enough()
+                speakers.step()
+                time.sleep(LOOK_S)
+        finally:
+            speakers.close()
+        self._spoken += len(speakers.spoken) * FILE_TURNS
+        bad = (found for found in speakers.spoken if found.complaint or found.overdue)
+        self.wrong += [f"{found.stream}: {found.complaint or 'not over by its deadline'}" for found in bad]
 
 
 def _mark(running: World, turns: int) -> Mark:

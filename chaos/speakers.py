@@ -70,6 +70,10 @@ class Speakers:
         while self._waiting and len(self.speaking) < self._at_once and is_running(self._world.addresses):
             self._begin(*self._waiting.popleft())
 
+    def enough(self) -> None:
+        """Begin no other file; those that are being said are said to their end."""
+        self._waiting.clear()
+
     def close(self) -> None:
         for current in self.speaking:
             current.process.kill()
