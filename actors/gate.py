@@ -6,6 +6,7 @@ instance. What comes in is checked here; nothing that does not follow the protoc
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -31,8 +32,9 @@ LOOK_INTERVAL_S = 0.5
 SETTLE_S = 0.2
 """From the news that a connection ended until ZeroMQ's own tables know of it."""
 EPISODE_S = 60.0
-"""A stranger that knocks again within this time is counted and not told of again."""
-MAX_STRANGERS = 1000
+"""A stranger that knocks again within this time of its first try is counted and not told of again."""
+TOLD_AT_MOST = 20
+"""Of so many strangers in one episode: who makes a new key for each try is not to fill the log."""
 MAX_CLIENTS = 200
 FROM_OUTSIDE = (Probe, LossTold, TranscriptFinal)
 """The events that a worker on another machine has to tell. Others would be taken for the launcher's, or the user's, own."""
@@ -62,11 +64,11 @@ class Strangers:
         """Count one refusal; return whether it begins an episode."""
         self.refused += 1
         self.last = who
-        before_s = self._told_s.pop(who, None)
+        self._told_s = {other: told_s for other, told_s in self._told_s.items() if now_s - told_s <= EPISODE_S}
+        if who in self._told_s or len(self._told_s) >= TOLD_AT_MOST:
+            return False
         self._told_s[who] = now_s
-        if len(self._told_s) > MAX_STRANGERS:
-            self._told_s.pop(next(iter(self._told_s)))
-        return before_s is None or now_s - before_s > EPISODE_S
+        return True
 
 
 class Gate:
@@ -151,6 +153,8 @@ class Gate:
             self._runtime.trouble(str(error))
             return
         if allowed == self._allowed:
+            if self._strangers.refused != self._told_refused:
+                self._tell()
             return
         gone = [name for name, key in self._allowed.items() if allowed.get(name) != key]
         self._allowed = allowed
@@ -162,6 +166,7 @@ class Gate:
 
     def _tell(self) -> None:
         host, first = self._place
+        self._told_refused = self._strangers.refused
         names = ", ".join(sorted(self._allowed)) or "nobody yet (`supervisor keys allow NAME KEY`)"
         strangers = f"; {self._strangers.refused} strangers refused, the last {self._strangers.last}" if self._strangers.refused else ""
         self._runtime.status(f"{self._own.name} listens on {host}:{first} to {first + PORTS - 1} for {names}{strangers}")
@@ -190,7 +195,6 @@ class Gate:
         self._runtime.count("strangers-refused")
         if self._strangers.refuse(who, self._runtime.clock.monotonic_ns() / 1e9):
             self._runtime.log.warning("stranger refused", who=who)
-        self._tell()
 
     # -- events ---------------------------------------------------------------------------------------------------
 
@@ -270,6 +274,7 @@ class Gate:
         client = self._clients.pop(peer)
         if client.sender:
             goodbye = Stamp(client.sender, client.incarnation).pack(WorkerBye())
-            client.line.send_multipart(goodbye, zmq.NOBLOCK)
+            with suppress(zmq.Again):  # no dispatcher, and it has long been away
+                client.line.send_multipart(goodbye, zmq.NOBLOCK)
         self._runtime.unwatch(client.line)
         client.line.close(linger=200)

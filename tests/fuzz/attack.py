@@ -33,7 +33,7 @@ GROWTH = 0.2
 WARM = 0.3
 """After this part of the messages memory is looked at for the first time."""
 REST = 8
-SETTLE_S = 120.0
+SETTLE_S = 60.0
 
 
 @dataclass
@@ -94,7 +94,7 @@ def attack(victim: Assistant, seed: str, messages: int) -> Report:
         for target in targets:
             report.rows += [(target.name, kind, said, target.bad[kind]) for kind, said in sorted(target.said.items())]
             target.close()
-        _wait_for_jobs(context, victim)
+        _wait_for_jobs(context, victim, before)
         after = client.status(victim.addresses)
         report.memory_bytes = _memory(warm, after)
         (turn,) = victim.hear(SPEECH / "sum-rms.wav")
@@ -208,7 +208,7 @@ def _settled(victim: Assistant) -> Counter[str]:
     return history[-1]
 
 
-def _wait_for_jobs(context: zmq.Context[zmq.Socket[bytes]], victim: Assistant) -> None:
+def _wait_for_jobs(context: zmq.Context[zmq.Socket[bytes]], victim: Assistant, before: ControlState) -> None:
     """Wait until all that was submitted is done, however much it is, as long as it goes on."""
     seen: list[JobInfo] = []
     quiet_since_s = time.monotonic()
@@ -220,7 +220,7 @@ def _wait_for_jobs(context: zmq.Context[zmq.Socket[bytes]], victim: Assistant) -
         if waiting != seen:
             seen, quiet_since_s = waiting, time.monotonic()
         stages = Counter((job.stage, job.state) for job in waiting)
-        assert time.monotonic() < quiet_since_s + SETTLE_S, f"nothing moves any more: {stages}"
+        assert time.monotonic() < quiet_since_s + SETTLE_S, f"nothing moves any more: {stages}; restarted: {_restarted(victim, before)}"
         time.sleep(0.5)
 
 

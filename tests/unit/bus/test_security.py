@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import zmq
 
-from actors.gate import EPISODE_S, Strangers
+from actors.gate import EPISODE_S, TOLD_AT_MOST, Strangers
 from bus.addresses import Addresses
 from bus.errors import SetupError
 from bus.security import Keys, TcpEndpoint, connect, parse_place, server_key
@@ -129,3 +129,10 @@ def test_a_stranger_that_knocks_again_and_again_is_told_of_once_an_episode() -> 
     news += [strangers.refuse("key A", 3.0 + EPISODE_S)]
     assert news == [True, False, True, True]
     assert (strangers.refused, strangers.last) == (4, "key A")
+
+
+def test_strangers_with_a_new_key_for_each_try_do_not_fill_the_log() -> None:
+    strangers = Strangers()
+    news = [strangers.refuse(f"key {number}", number / 1000) for number in range(1000)]
+    assert sum(news) == TOLD_AT_MOST
+    assert strangers.refused == 1000
