@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from bus.addresses import Addresses
+from bus.replays import forget_dead_replays, wipe
 
 FLIGHT_GLOB: Final = "flight-*.mcap"
 
@@ -16,12 +17,11 @@ def flight_files(directory: Path) -> list[Path]:
 
 
 def forget_flight(addresses: Addresses) -> None:
-    """Overwrite and remove what the flight recorder has kept, and what crashes have kept of it: what was said is in it.
+    """Overwrite and remove what the flight recorder has kept, what crashes have kept of it, and what killed replays have left.
 
     A running recorder begins a new file. Raise OSError when a file cannot be removed.
     """
     kept = [path for name in ("bus.mcap", "job.msgpack", "payload.raw") for path in addresses.crashes_dir.glob(f"*/{name}")]
     for path in [*flight_files(addresses.flight_dir), *kept]:
-        with path.open("r+b") as file:
-            file.write(bytes(path.stat().st_size))
-        path.unlink(missing_ok=True)
+        wipe(path)
+    forget_dead_replays(addresses.state_dir)

@@ -17,7 +17,7 @@ import click
 
 from bus.errors import EarshotError, SetupError
 from supervisor import cli_observe
-from supervisor.options import PATH, PLACE, configured, instance
+from supervisor.options import PATH, PLACE, Seconds, configured, instance
 
 CONTEXT = {"help_option_names": ["-h", "--help"]}
 
@@ -77,7 +77,7 @@ def restart(actor: str, config: tuple[Path, ...], sets: tuple[str, ...]) -> None
 @configured
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per actor and line.")
 @click.option("--watch", is_flag=True, help="Keep it up to date, until Ctrl+C.")
-@click.option("--every", "interval_s", type=click.FloatRange(0.1), default=1.0, show_default=True, metavar="SECONDS", help="With --watch.")
+@click.option("--every", "interval_s", type=Seconds(0.1), default=1.0, show_default=True, metavar="SECONDS", help="With --watch.")
 def status(config: tuple[Path, ...], sets: tuple[str, ...], as_json: bool, watch: bool, interval_s: float) -> None:
     """Show every actor's state."""
     from supervisor.client import status as ask_status
@@ -222,7 +222,7 @@ def parked_retry(jobs: tuple[str, ...], everything: bool, config: tuple[Path, ..
     from supervisor import parked as work
 
     chosen = work.retry(instance(config, sets), jobs, everything=everything)
-    click.echo(f"{_jobs(len(chosen))} tried again; a late answer takes the place of the failed turn in `supervisor memory list`.")
+    _tell_settled(chosen, "tried again; a late answer takes the place of the failed turn in `supervisor memory list`.")
 
 
 @parked.command("drop")
@@ -237,11 +237,12 @@ def parked_drop(jobs: tuple[str, ...], everything: bool, config: tuple[Path, ...
     from supervisor import parked as work
 
     chosen = work.drop(instance(config, sets), jobs, everything=everything)
-    click.echo(f"{_jobs(len(chosen))} dropped.")
+    _tell_settled(chosen, "dropped.")
 
 
-def _jobs(number: int) -> str:
-    return "1 job is" if number == 1 else f"{number} jobs are"
+def _tell_settled(jobs: Sequence[str], what: str) -> None:
+    number = "1 job is" if len(jobs) == 1 else f"{len(jobs)} jobs are"
+    click.echo(f"{number} {what}" if jobs else "Nothing is parked.")
 
 
 @cli.group()

@@ -12,7 +12,7 @@ from typing import cast
 import click
 
 from bus.errors import EarshotError
-from supervisor.options import PATH, PLACE, configured, filtered, instance
+from supervisor.options import PATH, PLACE, Seconds, configured, filtered, instance
 
 
 @click.command()
@@ -22,7 +22,7 @@ from supervisor.options import PATH, PLACE, configured, filtered, instance
 @click.option("--json", "form", flag_value="json", help="One JSON object per event and line.")
 @click.option("--raw", "form", flag_value="raw", help="As on the wire: topic, head in hex, bytes of payload.")
 @click.option("--count", type=click.IntRange(1), help="End after so many events.")
-@click.option("--timeout", type=click.FloatRange(0.0), metavar="SECONDS", help="End after so long.")
+@click.option("--timeout", type=Seconds(0.0), metavar="SECONDS", help="End after so long.")
 @click.option("--connect", default="", metavar=PLACE, help="Of the assistant on another machine; see `supervisor keys`.")
 def tap(
     *,
@@ -68,7 +68,7 @@ def topic() -> None:
 @topic.command("list")
 @configured
 @click.option("--fields", is_flag=True, help="Show the fields of each, with their types.")
-@click.option("--rates", "seconds", type=click.FloatRange(0.1), metavar="SECONDS", help="Listen so long, and show how often each came.")
+@click.option("--rates", "seconds", type=Seconds(0.1), metavar="SECONDS", help="Listen so long, and show how often each came.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per topic and line.")
 def topic_list(*, config: tuple[Path, ...], sets: tuple[str, ...], fields: bool, seconds: float | None, as_json: bool) -> None:
     """Show every topic, and what it tells."""
@@ -90,7 +90,7 @@ def _measuring(name: str, method: str, about: str) -> None:
     @topic.command(name, help=about)
     @filtered
     @configured
-    @click.option("--for", "seconds", type=click.FloatRange(0.1), default=5.0, show_default=True, metavar="SECONDS")
+    @click.option("--for", "seconds", type=Seconds(0.1), default=5.0, show_default=True, metavar="SECONDS")
     @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
     def command(
         *,
@@ -191,7 +191,7 @@ def turns(
 @click.command()
 @click.argument("file", type=PATH)
 @configured
-@click.option("--for", "seconds", type=click.FloatRange(0.1), metavar="SECONDS", help="End after so long.")
+@click.option("--for", "seconds", type=Seconds(0.1), metavar="SECONDS", help="End after so long.")
 @click.option("--detach", is_flag=True, help="Return at once; `supervisor record stop` ends it.")
 @click.option("--no-sound", is_flag=True, help="Events only.")
 @click.option("--no-words", is_flag=True, help="Leave out what was said (give --no-sound too, or it can be heard).")
@@ -236,7 +236,9 @@ def replay(*, file: Path, config: tuple[Path, ...], sets: tuple[str, ...], pace:
     from supervisor.replay import replay as replay_file
     from supervisor.views import replay as view
 
-    replayed = replay_file(file, config=config, sets=sets, pace=pace, stub_llm=stub == "llm", show=not as_json and sys.stdout.isatty())
+    addresses = instance((), ())
+    show = not as_json and sys.stdout.isatty()
+    replayed = replay_file(addresses, file, config=config, sets=sets, pace=pace, stub_llm=stub == "llm", show=show)
     if as_json:
         for line in view.json_lines(replayed):
             click.echo(line)
@@ -284,8 +286,9 @@ def crashes_replay(name: str, config: tuple[Path, ...], sets: tuple[str, ...]) -
     from supervisor import crashes as keeping
     from supervisor.crash_replay import replay
 
-    place, _ = keeping.find(instance(config, ()), name)
-    verdict = replay(place, sets)
+    addresses = instance(config, ())
+    place, _ = keeping.find(addresses, name)
+    verdict = replay(addresses, place, sets)
     click.echo(verdict.text)
     if verdict.reproduced:
         sys.exit(3)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from bus.addresses import Addresses
 from bus.errors import EarshotError
 from bus.limits import FRAME_BYTES
 from bus.messages.actor import ActorExited
@@ -16,6 +16,7 @@ from bus.messages.base import Message
 from bus.messages.jobs import JobMoved
 from bus.moments import this_moment
 from bus.recording import read_flight
+from bus.replays import own_place
 from bus.spool import Spool
 from supervisor import start
 from supervisor.crashes import read_job
@@ -33,7 +34,7 @@ class Verdict:
     text: str
 
 
-def replay(place: Path, sets: Sequence[str]) -> Verdict:
+def replay(addresses: Addresses, place: Path, sets: Sequence[str]) -> Verdict:
     """Start an assistant with the configuration of the crash in directory `place`, with the job in its spool, and see whether its
     worker dies again. Raise EarshotError when the job was not kept, or the assistant does not start."""
     job, payload = read_job(place)
@@ -41,18 +42,17 @@ def replay(place: Path, sets: Sequence[str]) -> Verdict:
         recorded = json.loads((place / "config.json").read_text())
     except (OSError, ValueError) as error:
         raise EarshotError(f"cannot read the configuration in {place}: {error}") from None
-    with tempfile.TemporaryDirectory(prefix="earshot-") as directory:
-        sound = Path(directory) / "silence.wav"
+    with own_place(addresses.state_dir) as own:
+        sound = own.state_dir / "silence.wav"
         write_wav(sound, bytes(SILENCE_FRAMES * FRAME_BYTES))
         once = ("jobs.max_attempts=1", "launcher.keep_crashes=false")
-        settings = private_settings(Path(directory), sound, "replay", "fast", recorded, sets=[*sets, *once])
-        addresses = start.addresses_of(settings)
-        addresses.prepare()
-        spool = Spool(addresses.spool)
+        settings = private_settings(own, sound, "replay", "fast", recorded, sets=[*sets, *once])
+        own.prepare()
+        spool = Spool(own.spool)
         spool.add(job, None, payload, born=this_moment())
         spool.close()
         start.run(settings, console=False)
-        return verdict((item.what for item in read_flight(addresses.flight_dir, 0) if isinstance(item.what, Message)), job.id)
+        return verdict((item.what for item in read_flight(own.flight_dir, 0) if isinstance(item.what, Message)), job.id)
 
 
 def verdict(events: Iterable[Message], job_id: str) -> Verdict:

@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -62,7 +62,7 @@ class Crash:
 def write(addresses: Addresses, crash: Crash) -> Path:
     """Gather everything into a directory and return it. Raise OSError when it cannot be written."""
     jobs = dict(_open_jobs(addresses.spool))  # first: another worker may be through with the job in a moment
-    when = datetime.fromtimestamp(crash.wall_ns / 1e9).strftime("%Y%m%d-%H%M%S")
+    when = datetime.fromtimestamp(crash.wall_ns / 1e9, UTC).strftime("%Y%m%d-%H%M%SZ")  # so that names sort by time
     base = addresses.crashes_dir
     base.mkdir(mode=0o700, parents=True, exist_ok=True)
     place = base / f"{when}-{crash.actor}-{crash.incarnation}"
@@ -87,10 +87,10 @@ def write(addresses: Addresses, crash: Crash) -> Path:
 def crashes(addresses: Addresses) -> list[tuple[str, Crash]]:
     """The kept crashes by name, oldest first."""
     found = []
-    for path in sorted(addresses.crashes_dir.glob("*/summary.json")):
+    for path in addresses.crashes_dir.glob("*/summary.json"):
         with suppress(OSError, msgspec.MsgspecError):
             found.append((path.parent.name, msgspec.json.decode(path.read_bytes(), type=Crash)))
-    return found
+    return sorted(found, key=lambda item: item[1].wall_ns)
 
 
 def find(addresses: Addresses, name: str) -> tuple[Path, Crash]:

@@ -21,6 +21,7 @@ from bus.messages.base import Envelope, Message, body_types
 
 HOUSEKEEPING: Final = (Probe.topic, BrokerBeat.topic)
 """Shown only when asked for: the bus looking at itself."""
+ANY_NAME: Final = "*"
 GLOB: Final = re.compile(r"[*?\[]")
 _CONDITION: Final = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_.]*)\s*(==|=|!=|<=|>=|<|>|~)\s*(.*?)\s*", re.S)
 _OPERATORS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
@@ -43,6 +44,8 @@ class Condition:
     """Of the body or the envelope, dotted where it is nested: `duration_ms`, `record.state`."""
     symbol: str
     value: Any
+    text: str
+    """The value as it was written: some text consists of digits."""
 
     @classmethod
     def parse(cls, text: str) -> Condition:
@@ -54,21 +57,23 @@ class Condition:
         if match is None or not match[3]:
             raise EarshotError(f"--where {text!r}: write FIELD OPERATOR VALUE, with one of {' '.join(_OPERATORS)}: 'audio_ms > 500'")
         field, symbol, value = match.groups()
-        if field not in known_fields():
+        if not _is_known(field):
             close = difflib.get_close_matches(field, known_fields(), n=1)
             hint = f"; did you mean {close[0]!r}?" if close else "; `supervisor topic list --fields` names them"
             raise EarshotError(f"--where {text!r}: no event has a field {field!r}{hint}")
         found = _value(value)
         if symbol in ("<", "<=", ">", ">=") and not isinstance(found, (int, float)):
             raise EarshotError(f"--where {text!r}: {symbol} compares with a number, and {value!r} is none")
-        return cls(field, symbol, found)
+        return cls(field, symbol, found, found if isinstance(found, str) else value)
 
     def matches(self, fields: Mapping[str, Any]) -> bool:
         """Whether an event with these fields, dotted names included, is meant."""
         if self.field not in fields:
             return False
+        found = fields[self.field]
+        as_text = self.symbol == "~" or (isinstance(found, str) and self.symbol in ("==", "=", "!="))
         try:
-            return _OPERATORS[self.symbol](fields[self.field], self.value)
+            return _OPERATORS[self.symbol](found, self.text if as_text else self.value)
         except TypeError:  # text where a number was asked for
             return False
 
@@ -82,7 +87,7 @@ def _value(text: str) -> Any:
 
 @cache
 def known_fields() -> frozenset[str]:
-    """Every field that some event has, dotted where it is nested."""
+    """Every field that some event has, dotted where it is nested; `timings_ms.*` where the names are not fixed."""
     names = set(Envelope.__struct_fields__)
     for kind in body_types().values():
         names |= set(_field_names(mi.type_info(kind)))
@@ -95,7 +100,14 @@ def _field_names(info: mi.Type) -> Iterator[str]:
             yield field.encode_name
             yield from (f"{field.encode_name}.{name}" for name in _field_names(field.type))
     elif isinstance(info, mi.DictType):
-        yield from ()
+        yield ANY_NAME
+
+
+def _is_known(field: str) -> bool:
+    """Whether some event may have it: below a dictionary are names of all kinds."""
+    names = known_fields()
+    above = [at for at, letter in enumerate(field) if letter == "."]
+    return field in names or any(f"{field[:at]}.{ANY_NAME}" in names for at in above)
 
 
 def fields_of(message: Message) -> dict[str, Any]:

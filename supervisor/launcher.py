@@ -79,7 +79,7 @@ class Launcher:
         self._launch = secrets.token_hex(2)
         self._environ = modules.environ(environ)
         self._journal = Journal(addresses.logs_dir / f"{NAME}.log")
-        self._undertaker = Undertaker(addresses, self._environ, self._journal.path, active=keep_crashes)
+        self._undertaker = Undertaker(addresses, self._environ, self._journal.path, self._journal.write, active=keep_crashes)
         self._notifier = Notifier(environ)
         self._loop = Loop()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -111,7 +111,7 @@ class Launcher:
         self._loop.watch(self._announcer.socket, self._announcer.receive)
         if self._drain:
             self._loop.watch(self._drain.socket, self._drain.receive)
-        self._loop.every(TRIM_INTERVAL_S, self._trim_logs)
+        self._loop.every(TRIM_INTERVAL_S, self._tidy)
         self._beat_upwards()
         with Signals(STOP_SIGNALS) as signals:
             self._loop.watch(signals.fileno(), lambda: self._on_signals(signals.received()))
@@ -269,7 +269,8 @@ class Launcher:
     def _beat(self) -> None:
         self._notifier.tell(WATCHDOG="1")
 
-    def _trim_logs(self) -> None:
+    def _tidy(self) -> None:
+        self._undertaker.reap()
         for log in [self._journal.path, *self._logs()]:
             trim(log)
 

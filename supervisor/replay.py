@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import wave
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from bus.addresses import Addresses
 from bus.errors import EarshotError
 from bus.flight import forget_flight
 from bus.limits import SAMPLE_BYTES, SAMPLE_RATE_HZ
 from bus.recording import Recording, read_flight
+from bus.replays import own_place, wipe
 from bus.settings import REHEARSAL_URL, Settings
 from supervisor import start
 from supervisor.settings import load
@@ -39,6 +40,7 @@ class Replayed:
 
 
 def replay(
+    addresses: Addresses,
     file: Path,
     *,
     config: Sequence[Path] = (),
@@ -48,27 +50,29 @@ def replay(
     show: bool = False,
 ) -> list[Replayed]:
     """Have the sound of a recording heard again. With `stub_llm` the replies are those of the recording; with `show` the
-    conversation is printed as it goes. Raise EarshotError for a recording that cannot be replayed, and when the assistant fails."""
+    conversation is printed as it goes. Meanwhile the sound is below the state directory of `addresses`.
+
+    Raise EarshotError for a recording that cannot be replayed, and when the assistant fails.
+    """
     recording = Recording(file)
     before = takes(recording)
     if not before:
-        raise EarshotError(f"there is no sound in {file}: record it without --no-sound")
+        raise EarshotError(f"there is no sound in {file}: it was recorded with --no-sound, or nothing was heard meanwhile")
     if not recording.about.with_words and stub_llm:
         raise EarshotError(f"there are no replies in {file}: it was recorded without words, so leave --stub out")
     recorded = _settings_of(recording)
     replayed = []
-    with tempfile.TemporaryDirectory(prefix="earshot-") as directory:
-        place = Path(directory)
-        script = _write_script(place / "script.json", before) if stub_llm else None
+    with own_place(addresses.state_dir) as place:
+        script = _write_script(place.state_dir / "script.json", before) if stub_llm else None
         for number, take in enumerate(before):
-            sound = place / f"{number}.wav"
+            sound = place.state_dir / f"{number}.wav"
             write_wav(sound, take.pcm)
             settings = private_settings(place, sound, take.stream, pace, recorded, config=config, sets=sets, script=script)
             after = _hear(settings, show=show)
             if not recording.about.with_words:
                 _drop_words(take)
             replayed.append(Replayed(take, compare(take.utterances, after)))
-            sound.unlink()
+            wipe(sound)
     return replayed
 
 
@@ -81,7 +85,7 @@ def _hear(settings: Settings, *, show: bool) -> dict[int, Any]:
 
 
 def private_settings(
-    place: Path,
+    place: Addresses,
     sound: Path,
     stream: str,
     pace: str,
@@ -91,13 +95,13 @@ def private_settings(
     sets: Sequence[str] = (),
     script: Path | None = None,
 ) -> Settings:
-    """A recorded configuration, changed by `config` and `sets`, for an assistant in directory `place` that hears one file and ends.
+    """A recorded configuration, changed by `config` and `sets`, for an assistant at `place` that hears one file and ends.
 
-    Raise SettingsError when it does not fit this version.
+    It listens at no port that the running assistant may have. Raise SettingsError when it does not fit this version.
     """
     values: dict[str, Any] = {
-        "instance.runtime_dir": str(place / "run"),
-        "instance.state_dir": str(place / "state"),
+        "instance.runtime_dir": str(place.runtime_dir),
+        "instance.state_dir": str(place.state_dir),
         "mic.source": "file",
         "mic.file": str(sound),
         "mic.stream": stream,
@@ -108,13 +112,15 @@ def private_settings(
         "recorder.keep_s": KEEP_S,
         "recorder.max_mb": KEEP_MB,
         "console.show_timings": False,
+        "metrics.port": 0,
+        "network.listen": "",
+        "rehearsal_llm.port": 0,
     }
     if script is not None:
         values |= {
             "rehearsal_llm.enabled": True,
             "rehearsal_llm.script": str(script),
             "rehearsal_llm.model": "recorded",
-            "rehearsal_llm.port": 0,
         }
         values |= {"llm.url": REHEARSAL_URL, "llm.model": "recorded"}
     own = [f"{key}={json.dumps(value)}" for key, value in values.items()]

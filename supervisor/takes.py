@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from typing import Final
 
+from bus.errors import EarshotError
 from bus.limits import SAMPLE_BYTES, SAMPLE_RATE_HZ
 from bus.messages.base import Message
 from bus.messages.reply import PromptMade
@@ -19,6 +20,9 @@ from bus.messages.speech import SpeechEnded, SpeechSkipped, TranscriptFinal
 from bus.messages.turn import TurnFinished
 from bus.recording import Recorded, Sound
 from bus.timings import PARTS, TOTAL_TO_FIRST_TOKEN
+
+MAX_MISSING_S: Final = 3600
+"""More sound than this is not missing from a recording of ours: silence in its place would fill the memory."""
 
 Prompt = tuple[tuple[str, str], ...]
 """(role, content) of each message."""
@@ -59,10 +63,13 @@ class Take:
         return len(self.pcm) / SAMPLE_BYTES / SAMPLE_RATE_HZ
 
     def add(self, sound: Sound) -> None:
-        """Take in some frames; what was there already is passed over."""
+        """Take in some frames; what was there already is passed over. Raise EarshotError when too much is missing before them."""
         at_bytes = (sound.first_sample - self.begin_sample) * SAMPLE_BYTES
         gap_bytes = at_bytes - len(self.pcm)
         if gap_bytes > 0:
+            missing_s = (self.missing_samples + gap_bytes // SAMPLE_BYTES) // SAMPLE_RATE_HZ
+            if missing_s > MAX_MISSING_S:
+                raise EarshotError(f"{missing_s} s of the sound of {self.stream} are missing, too many to replay it; is it damaged?")
             self.pcm.extend(bytes(gap_bytes))
             self.missing_samples += gap_bytes // SAMPLE_BYTES
         self.pcm.extend(sound.pcm[max(0, -gap_bytes) :])
@@ -73,7 +80,9 @@ class Take:
 
 
 def takes(recorded: Iterable[Recorded]) -> list[Take]:
-    """Everything that has sound, in the order in which it began. What was heard before the recording began is left out."""
+    """Everything that has sound, in the order in which it began. What was heard before the recording began is left out.
+
+    Raise EarshotError when more than an hour of sound is missing in between."""
     found: dict[tuple[str, str], Take] = {}
     events: dict[tuple[str, str], list[Message]] = defaultdict(list)
     for item in recorded:

@@ -15,8 +15,9 @@ from msgspec import inspect as mi
 from bus.addresses import Addresses
 from bus.codec import encode
 from bus.errors import EarshotError
+from bus.limits import MAX_NAME_CHARS
 from bus.messages import control, jobs
-from bus.messages.audio import AudioCommit, AudioHistory, AudioSince
+from bus.messages.audio import AudioCommit, AudioFrame, AudioHistory, AudioSince
 from bus.messages.base import Body, Message, body_type, body_types
 from supervisor.filters import Wanted, wanted
 from supervisor.tapping import Tap
@@ -131,6 +132,8 @@ def read_event(topic: str, text: str) -> Body:
     if kind is None:
         what = "is no event but talk between two processes" if body_type(topic) else "is no topic"
         raise EarshotError(f"{topic!r} {what}; `supervisor topic list` names them")
+    if kind is AudioFrame:
+        raise EarshotError("sound comes from a source and not as an event of its own; `supervisor hear FILE` lets the assistant hear some")
     try:
         return msgspec.json.decode(text, type=kind)
     except (msgspec.MsgspecError, UnicodeError) as error:
@@ -139,6 +142,8 @@ def read_event(topic: str, text: str) -> Body:
 
 def publish(addresses: Addresses, body: Body, *, turn: str, stream: str) -> None:
     """Publish an event of the user's own; return once it has come back through the bus. Raise EarshotError when it does not."""
+    check_name("--turn", turn)
+    check_name("--stream", stream)
     with Tap(addresses, Wanted(topics=(body.topic,))) as tap:
         tap.publisher.publish(body, turn=turn, stream=stream)
         ours = tap.publisher.stamp
@@ -146,6 +151,12 @@ def publish(addresses: Addresses, body: Body, *, turn: str, stream: str) -> None
             if (message.envelope.sender, message.envelope.incarnation) == (ours.sender, ours.incarnation) and message.body == body:
                 return
     raise EarshotError("the event did not come back through the bus; see `supervisor status`")
+
+
+def check_name(option: str, name: str) -> None:
+    """Raise EarshotError when the bus would not let the name pass."""
+    if len(name) > MAX_NAME_CHARS or not name.isprintable():
+        raise EarshotError(f"{option} takes at most {MAX_NAME_CHARS} printable characters")
 
 
 def number_lines(values: dict[str, float]) -> Iterable[str]:

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -23,17 +23,22 @@ PATIENCE_S: Final = 3.0
 class Undertaker:
     """Starts the writers, and reaps them."""
 
-    def __init__(self, addresses: Addresses, environ: Mapping[str, str], log: Path, *, active: bool) -> None:
+    def __init__(self, addresses: Addresses, environ: Mapping[str, str], log: Path, tell: Callable[[str], None], *, active: bool) -> None:
+        """The writers write to `log`; `tell` gets a line for a crash that is not kept."""
         self._addresses = addresses
         self._environ = environ
         self._log = log
+        self._tell = tell
         self._active = active
         self._writers: list[subprocess.Popen[bytes]] = []
 
     def write_down(self, *, actor: str, incarnation: str, how: str, reason: str, phase: str, up_s: float) -> None:
         """Keep what there is of a crash."""
-        self._writers = [writer for writer in self._writers if writer.poll() is None]
-        if not self._active or len(self._writers) >= AT_ONCE:
+        self.reap()
+        if not self._active:
+            return
+        if len(self._writers) >= AT_ONCE:
+            self._tell(f"the crash of {actor} is not kept: {len(self._writers)} are being written")
             return
         crash = {
             "actor": actor,
@@ -55,6 +60,10 @@ class Undertaker:
                     process_group=0,
                 )
             )
+
+    def reap(self) -> None:
+        """Bury the writers that are through."""
+        self._writers = [writer for writer in self._writers if writer.poll() is None]
 
     def close(self) -> None:
         """Let them finish, within reason."""

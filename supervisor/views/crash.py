@@ -35,9 +35,14 @@ def text(place: Path, crash: Crash) -> str:
         "The last events:",
         *(f"  {line}" for line in _last_events(place / "bus.mcap")),
         "",
-        f"All of it is in {place}; `supervisor crashes replay {place.name}` gives the job to another.",
+        f"All of it is in {place}{_advice(place)}.",
     ]
     return "\n".join(parts)
+
+
+def _advice(place: Path) -> str:
+    kept = (place / "job.msgpack").exists()
+    return f"; `supervisor crashes replay {place.name}` gives the job to another" if kept else ""
 
 
 def _log_end(log: Path) -> list[str]:

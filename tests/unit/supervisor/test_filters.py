@@ -13,7 +13,7 @@ from bus.messages.actor import ActorState, BrokerBeat
 from bus.messages.base import Body, Message, body_types
 from bus.messages.jobs import JobMoved
 from bus.messages.speech import SpeechEnded, TranscriptFinal
-from bus.messages.turn import TurnFinished
+from bus.messages.turn import TurnFinished, TurnRecord
 from supervisor.filters import Condition, Wanted, known_fields, wanted
 from tests.examples import any_of, example
 
@@ -89,6 +89,31 @@ def test_a_filter_through_which_nothing_can_pass_is_told(options: dict[str, list
 
 def test_a_number_compared_with_text_does_not_match_and_does_not_raise() -> None:
     assert not Condition.parse("text > 5").matches({"text": "hello"})
+
+
+def test_text_that_looks_like_a_number_is_compared_as_it_was_written() -> None:
+    assert Condition.parse("incarnation = 2108").matches({"incarnation": "2108"})
+    assert not Condition.parse("incarnation != 2108").matches({"incarnation": "2108"})
+    assert Condition.parse("incarnation != 2108").matches({"incarnation": "2109"})
+    assert Condition.parse('incarnation = "2108"').matches({"incarnation": "2108"})
+    assert Condition.parse("incarnation ~ 1e3").matches({"incarnation": "a1e3f"})
+    assert not Condition.parse("incarnation = 1.0").matches({"incarnation": "1"})
+
+
+def test_a_number_may_be_written_in_any_way() -> None:
+    assert Condition.parse("speech_ms = 700.0").matches({"speech_ms": 700})
+
+
+def test_any_name_is_allowed_where_the_names_are_not_fixed() -> None:
+    record = TurnRecord(
+        turn="t", stream="mic", role="plain", state="answered", transcript="", reply="", wall_ns=0, timings_ms={"total": 1200.0}
+    )
+    finished = event(TurnFinished(record=record))
+    assert wanted([], where=["record.timings_ms.total > 1000"]).matches(finished)
+    assert not wanted([], where=["record.timings_ms.total > 1300"]).matches(finished)
+    assert not wanted([], where=["record.timings_ms.first_token > 1"]).matches(finished)
+    with pytest.raises(EarshotError, match="no event has a field"):
+        wanted([], where=["record.state.total > 1000"])
 
 
 @given(st.sampled_from(sorted(body_types().values(), key=lambda kind: kind.topic)).flatmap(any_of))

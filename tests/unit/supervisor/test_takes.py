@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bus.clock import ManualClock
 from bus.codec import Stamp, decode
+from bus.errors import EarshotError
 from bus.messages.base import Body
 from bus.messages.reply import PromptMade, PromptMessage
 from bus.messages.speech import SpeechEnded, SpeechSkipped, TranscriptFinal
@@ -64,6 +66,17 @@ def test_missing_samples_are_silent_and_counted_and_repeated_ones_are_passed_ove
     (take,) = takes([sound(0), sound(1440), sound(0, 4)])
     assert bytes(take.pcm) == FRAME + bytes(1920) + FRAME
     assert take.missing_samples == 960
+
+
+def test_more_missing_sound_than_fits_into_memory_is_told_in_one_line() -> None:
+    with pytest.raises(EarshotError, match="are missing") as raised:
+        takes([sound(0), sound(1 << 52)])
+    assert "\n" not in str(raised.value)
+    half_an_hour = 30 * 60 * 16_000
+    with pytest.raises(EarshotError, match="are missing"):
+        takes([sound(0), *(sound(at * half_an_hour) for at in range(1, 4))])
+    (take,) = takes([sound(0), sound(half_an_hour)])
+    assert take.missing_samples == half_an_hour - 480
 
 
 def said(first_sample: int, text: str = "Hi.", length: int = 960, **fields: object) -> Utterance:

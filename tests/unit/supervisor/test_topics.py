@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 
+from bus.addresses import Addresses
 from bus.clock import ManualClock
 from bus.codec import Stamp, decode
 from bus.errors import EarshotError
 from bus.messages.reply import ReplyWaiting
 from bus.messages.speech import SpeechEnded
-from supervisor.topics import Statistics, event_types, field_types, number_lines, read_event, summary
+from supervisor.topics import Statistics, event_types, field_types, number_lines, publish, read_event, summary
 
 
 def test_events_are_listed_and_talk_between_two_processes_is_not() -> None:
@@ -38,11 +40,18 @@ def test_an_event_made_by_hand_is_checked_by_its_type() -> None:
         ("reply.waiting", '{"reason": 3}', "Expected `str`"),
         ("reply.waiting", '{"reason": "a", "more": 1}', "unknown field"),
         ("reply.waiting", "{", "truncated"),
+        ("audio.frame", "{}", "supervisor hear"),
     ],
 )
 def test_an_event_that_is_none_is_told(topic: str, text: str, complaint: str) -> None:
     with pytest.raises(EarshotError, match=complaint):
         read_event(topic, text)
+
+
+@pytest.mark.parametrize("names", [{"turn": "t" * 65, "stream": ""}, {"turn": "", "stream": "s" * 65}, {"turn": "\udcff", "stream": ""}])
+def test_a_name_that_the_bus_would_refuse_is_told_before_it_is_sent(names: dict[str, str], tmp_path: Path) -> None:
+    with pytest.raises(EarshotError, match="at most 64 printable characters"):
+        publish(Addresses(tmp_path, tmp_path), ReplyWaiting(reason="x"), **names)
 
 
 def test_rate_size_and_delay_are_those_of_the_arrivals() -> None:

@@ -1,0 +1,22 @@
+"""The assistant of a replay."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bus.addresses import Addresses
+from supervisor.replay import private_settings
+
+
+def test_a_replay_listens_at_no_address_of_the_assistant_that_was_recorded(tmp_path: Path) -> None:
+    recorded = {
+        "metrics": {"port": 9100},
+        "network": {"listen": "127.0.0.1:7700"},
+        "rehearsal_llm": {"enabled": True, "port": 8001},
+    }
+    place = Addresses(tmp_path / "run", tmp_path / "state")
+    sound = tmp_path / "0.wav"
+    sound.touch()
+    found = private_settings(place, sound, "mic", "fast", recorded, sets=["metrics.port=9200"])
+    assert (found.metrics.port, found.network.listen, found.rehearsal_llm.port) == (0, "", 0)
+    assert (found.instance.runtime_dir, found.instance.state_dir) == (str(place.runtime_dir), str(place.state_dir))
