@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from signal import SIGINT, SIGTERM
+from signal import SIG_IGN, SIGHUP, SIGINT, SIGTERM, getsignal
 from typing import Final
 
 import zmq
@@ -16,7 +16,7 @@ from bus.codec import Stamp
 from bus.errors import EarshotError, NoInstance
 from bus.events import Publisher, Subscriber, wait_until_heard
 from bus.messages.base import Body
-from bus.messages.record import RecordStart, RecordState, RecordStop
+from bus.messages.record import REPEAT_S, RecordStart, RecordState, RecordStop
 from supervisor.instance import is_running, require_running
 from supervisor.loop import Signals
 
@@ -38,29 +38,39 @@ class RecorderLine:
         self._subscriber = Subscriber(self._context, addresses.events_out, (RecordState.topic,))
         wait_until_heard(self._publisher, self._subscriber, CONNECT_TIMEOUT_S)
 
-    def start(self, path: Path, *, sound: bool, text: bool) -> RecordState:
-        """Begin to record; raise EarshotError when that cannot be."""
-        state = self._ask(RecordStart(path=str(path.absolute()), sound=sound, text=text), lambda state: state.path == str(path.absolute()))
+    def start(self, path: Path, *, sound: bool, text: bool, attended: bool = False) -> RecordStart:
+        """Begin to record; return what was asked. Raise EarshotError when that cannot be."""
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            raise EarshotError(f"the name {str(path)!a} cannot be used: take one in UTF-8") from None
+        asked = RecordStart(path=str(path.absolute()), sound=sound, text=text, attended=attended)
+        state = self._ask(asked, lambda state: state.path == asked.path)
         if state.state != "recording":
             raise EarshotError(state.detail)
-        return state
+        return asked
 
     def stop(self) -> RecordState:
         """Finish the recording; raise EarshotError when there is none, or it had failed."""
-        state = self._ask(RecordStop(), lambda state: state.state != "recording")
+        state = self._ask(RecordStop(), lambda state: state.state in ("done", "failed", "off"))
         if state.state == "off":
             raise EarshotError("nothing is being recorded; `supervisor record FILE` begins")
         if state.state == "failed":
             raise EarshotError(state.detail)
         return state
 
-    def watch(self, until: Callable[[], bool]) -> RecordState | None:
+    def watch(self, asked: RecordStart, until: Callable[[], bool]) -> RecordState | None:
         """Wait until then, or until the recording ends by itself: return how, or None. Raise NoInstance when the assistant ends."""
+        repeat_s = time.monotonic() + REPEAT_S
         while not until():
+            if time.monotonic() >= repeat_s:
+                self._publisher.publish(asked)
+                repeat_s = time.monotonic() + REPEAT_S
             self._subscriber.socket.poll(round(LOOK_INTERVAL_S * 1000))
             for message in self._subscriber.receive():
-                if isinstance(message.body, RecordState) and message.body.state in ("done", "failed"):
-                    return message.body
+                state = message.body
+                if isinstance(state, RecordState) and state.path == asked.path and state.state in ("done", "failed"):
+                    return state
             if not is_running(self._addresses):
                 raise NoInstance("the assistant has ended, and the recording with it")
         return None
@@ -87,11 +97,12 @@ class RecorderLine:
 
 def record(addresses: Addresses, path: Path, *, sound: bool, text: bool, seconds: float | None, say: Callable[[str], None]) -> None:
     """Record until Ctrl+C, or for so long. Raise EarshotError when it cannot be done to the end."""
-    with Signals((SIGINT, SIGTERM)) as signals, RecorderLine(addresses) as line:
-        line.start(path, sound=sound, text=text)
+    ends = (SIGINT, SIGTERM) if getsignal(SIGHUP) is SIG_IGN else (SIGINT, SIGTERM, SIGHUP)  # `nohup` has it ignored
+    with Signals(ends) as signals, RecorderLine(addresses) as line:
+        asked = line.start(path, sound=sound, text=text, attended=True)
         end_s = None if seconds is None else time.monotonic() + seconds
         say(f"Recording to {path}; Ctrl+C ends it." if seconds is None else f"Recording to {path} for {seconds:g} s.")
-        ended = line.watch(lambda: bool(signals.received()) or (end_s is not None and time.monotonic() >= end_s))
+        ended = line.watch(asked, lambda: bool(signals.received()) or (end_s is not None and time.monotonic() >= end_s))
         finished = ended or line.stop()
     if finished.state == "failed":
         raise EarshotError(finished.detail)
@@ -100,4 +111,9 @@ def record(addresses: Addresses, path: Path, *, sound: bool, text: bool, seconds
 
 def summary(state: RecordState) -> str:
     """What was recorded, in a line."""
+    if state.more:
+        return (
+            f"{', '.join([state.path, *state.more])}: {state.size_bytes / 1e6:.1f} MB, with {state.messages:,} messages in the last; "
+            f"the recorder was started again, and about {state.missing_ms / 1000:.1f} s are missing between the files"
+        )
     return f"{state.path}: {state.messages:,} messages, {state.size_bytes / 1e6:.1f} MB"

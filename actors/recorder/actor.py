@@ -6,17 +6,20 @@ It only listens. Whatever happens to it or to its disk, nobody waits for it.
 from __future__ import annotations
 
 import importlib.metadata
-import json
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from actors.recorder.files import Flight, create
 from actors.recorder.listening import Listening
 from bus.messages.actor import BrokerBeat, Probe
 from bus.messages.audio import AudioOpened
 from bus.messages.base import Message
-from bus.messages.record import RecordStart, RecordState, RecordStop
+from bus.messages.record import ABSENT_S, MAX_FILES, RecordStart, RecordState, RecordStop
 from bus.recording import About, RecordingWriter, Sound
 from bus.settings import dump_resolved
 
@@ -46,6 +49,7 @@ class Recorder:
         runtime.every(FLUSH_S, self._flush)
         if self._keep != "off":
             self._guard(self._open_flight)
+        self._show()
         self._resume()
         self._listen()
 
@@ -86,9 +90,12 @@ class Recorder:
             self._listening.look()
             self._listening.flush()
         if self._flight is not None:
-            self._guard(self._flight.flush)
+            self._guard(lambda flight=self._flight: self._flush_flight(flight))  # type: ignore[misc]
         if self._session is not None:
             self._session_guard(self._session.writer.flush)
+        if self._session is not None and self._session.is_left_alone(self._runtime.clock.monotonic_ns()):
+            self._runtime.log.warning("the recording is ended: the command that began it is gone", path=str(self._session.path))
+            self._stop_session()
 
     def _listen(self) -> None:
         """Hear the streams while somebody wants their sound, and no longer."""
@@ -111,7 +118,11 @@ class Recorder:
             keep_s=settings.keep_s,
             max_bytes=settings.max_mb << 20,
         )
-        self._well()
+
+    def _flush_flight(self, flight: Flight) -> None:
+        if flight.flush() and self._in_trouble:  # to open one proves nothing: it takes the first event
+            self._in_trouble = False
+            self._show()
 
     def _guard(self, write: Callable[[], None]) -> None:
         """A disk that takes no more ends the flight file; it is tried again. What passes meanwhile is not kept."""
@@ -128,30 +139,51 @@ class Recorder:
                 self._runtime.log.warning(line)
             self._runtime.after(TRY_AGAIN_S, lambda: self._guard(self._open_flight))
 
-    def _well(self) -> None:
-        self._in_trouble = False
-        self._runtime.status("keeping the last minutes")
+    def _show(self) -> None:
+        """Tell the user what we are doing, if there is no trouble to tell of."""
+        if self._in_trouble:
+            return
+        if self._session is not None:
+            since = time.strftime("%H:%M:%S", time.localtime(self._session.kept.since_ns // 10**9))
+            self._runtime.status(f"recording to {self._session.path} since {since}")
+        else:
+            self._runtime.status("nothing is being recorded" if self._keep == "off" else "keeping the last minutes")
 
     # -- a recording on purpose -------------------------------------------------------------------------------------
 
     def _start_session(self, start: RecordStart) -> None:
         if self._session is not None:
             if self._session.start == start:
-                self._tell("recording")  # asked again, because our answer was not heard
+                self._session.asked_ns = self._runtime.clock.monotonic_ns()
+                self._tell("recording")  # asked again: our answer was not heard, or to say that somebody is there
             else:
                 detail = f"{self._session.start.path} is being recorded already; `supervisor record stop` ends it"
-                self._runtime.publish(RecordState(state="failed", path=start.path, detail=detail))
+                self._runtime.publish(RecordState(state="busy", path=start.path, detail=detail))
             return
         try:
-            self._session = _Session(start, Path(start.path), self._create(Path(start.path), start))
-            self._write_session_file(start)
+            self._begin(_Kept(self._launch, start, self._runtime.clock.wall_ns(), (start.path,)))
         except OSError as error:
-            self._session = None
             why = "it is there already; take another name" if isinstance(error, FileExistsError) else str(error.strerror)
             self._runtime.publish(RecordState(state="failed", path=start.path, detail=f"cannot record to {start.path}: {why}"))
             return
         self._listen()
+        self._show()
         self._tell("recording")
+
+    def _begin(self, kept: _Kept) -> None:
+        """Begin the last of these files. Raise OSError; nothing is left then that was not there."""
+        path = Path(kept.files[-1])
+        writer = create(path, self._about(with_words=kept.start.text), self._runtime.clock)
+        try:
+            self._session_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._session_file.write_bytes(msgspec.json.encode(kept))
+        except OSError:
+            writer.abandon()
+            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                self._session_file.unlink(missing_ok=True)
+            raise
+        self._session = _Session(kept, writer, self._runtime.clock.monotonic_ns())
 
     def _stop_session(self) -> None:
         session = self._session
@@ -165,7 +197,7 @@ class Recorder:
         except OSError as error:
             self._fail_session(error)
             return
-        self._tell("done", size_bytes=session.path.stat().st_size)
+        self._tell("done")
         self._forget_session()
 
     def _session_guard(self, write: Callable[[], None]) -> None:
@@ -187,56 +219,60 @@ class Recorder:
         self._session = None
         self._session_file.unlink(missing_ok=True)
         self._listen()
+        self._show()
 
-    def _tell(self, state: str, detail: str = "", size_bytes: int = 0) -> None:
+    def _tell(self, state: str, detail: str = "") -> None:
         session = self._session
         assert session is not None, "there is a session to tell of"
+        first, *more = session.kept.files
         self._runtime.publish(
             RecordState(
                 state=state,
-                path=str(session.path),
+                path=first,
+                more=more,
+                missing_ms=session.kept.missing_ms,
                 detail=detail,
                 messages=session.writer.messages,
-                size_bytes=size_bytes or session.writer.size_bytes,
+                size_bytes=sum(path.stat().st_size for path in map(Path, session.kept.files) if path.exists()),
             )
         )
 
     # -- over our own death -------------------------------------------------------------------------------------------
 
-    def _write_session_file(self, start: RecordStart) -> None:
-        self._session_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._session_file.write_text(json.dumps({"launch": self._launch, "path": start.path, "sound": start.sound, "text": start.text}))
-
     def _resume(self) -> None:
-        """A recorder that died in a recording goes on with it, in a second file: the first is readable up to its end."""
+        """A recorder that died in a recording goes on with it, in another file: what there is can be read up to its end."""
         try:
-            found = json.loads(self._session_file.read_text())
-            start = RecordStart(path=found["path"], sound=found["sound"], text=found["text"])
-            launch = found["launch"]
-        except (OSError, ValueError, KeyError):
+            kept = msgspec.json.decode(self._session_file.read_bytes(), type=_Kept)
+        except (OSError, msgspec.MsgspecError):
             return
-        if launch != self._launch:  # it ended with the assistant
+        if kept.launch != self._launch:  # it ended with the assistant
             self._session_file.unlink(missing_ok=True)
             return
-        first = Path(start.path)
-        for number in range(2, 1000):
+        missing_ms = kept.missing_ms + self._missing_ms(Path(kept.files[-1]))
+        first = Path(kept.start.path)
+        for number in range(2, MAX_FILES):
             path = first.with_name(f"{first.stem}-{number}{first.suffix}")
             try:
-                self._session = _Session(start, path, self._create(path, start))
+                self._begin(msgspec.structs.replace(kept, files=(*kept.files, str(path)), missing_ms=missing_ms))
             except FileExistsError:
                 continue
             except OSError as error:
                 self._runtime.trouble(f"cannot go on with the recording in {path}: {error.strerror}")
                 return
             self._runtime.log.warning("the recording goes on in another file", path=str(path))
+            self._show()
             return
+
+    def _missing_ms(self, last: Path) -> int:
+        """How long ago the file was written to; 0 when the user has taken it away, or the clock was set back."""
+        try:
+            return max(0, self._runtime.clock.wall_ns() - last.stat().st_mtime_ns) // 1_000_000
+        except OSError:
+            return 0
 
     @property
     def _launch(self) -> str:
         return self._runtime.incarnation.partition(".")[0]
-
-    def _create(self, path: Path, start: RecordStart) -> RecordingWriter:
-        return create(path, self._about(with_words=start.text), self._runtime.clock)
 
     def _about(self, *, with_words: bool) -> About:
         return About(
@@ -246,10 +282,29 @@ class Recorder:
         )
 
 
+class _Kept(msgspec.Struct, frozen=True):
+    """What of a recording outlives the recorder."""
+
+    launch: str
+    """The launch of the assistant with which it ends."""
+    start: RecordStart
+    since_ns: int
+    """Wall time."""
+    files: tuple[str, ...]
+    missing_ms: int = 0
+
+
 class _Session:
     """A recording that the user asked for."""
 
-    def __init__(self, start: RecordStart, path: Path, writer: RecordingWriter) -> None:
-        self.start = start
-        self.path = path
+    def __init__(self, kept: _Kept, writer: RecordingWriter, now_ns: int) -> None:
+        self.kept = kept
+        self.start = kept.start
+        self.path = Path(kept.files[-1])
         self.writer = writer
+        self.asked_ns = now_ns
+        """When `record.start` came last, CLOCK_MONOTONIC."""
+
+    def is_left_alone(self, now_ns: int) -> bool:
+        """Whether the one who waits for its end has not been heard for too long."""
+        return self.start.attended and now_ns - self.asked_ns > ABSENT_S * 1e9

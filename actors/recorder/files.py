@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -18,8 +19,14 @@ FLIGHT_FILE_S: Final = 60.0
 
 def create(path: Path, about: About, clock: Clock) -> RecordingWriter:
     """Begin a new file that its user alone can read. Raise FileExistsError when it is there, OSError when it cannot be made."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    return RecordingWriter(os.fdopen(fd, "wb"), about, clock)
+    output = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb")
+    try:
+        return RecordingWriter(output, about, clock)
+    except OSError:  # not even its beginning fits: it would be in the way of the next
+        with suppress(OSError):
+            output.close()
+        path.unlink(missing_ok=True)
+        raise
 
 
 class Flight:
@@ -35,6 +42,7 @@ class Flight:
         self._writer: RecordingWriter | None = None
         self._path = directory
         self._begun_ns = 0
+        self._has_kept = False
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def event(self, message: Message) -> None:
@@ -45,15 +53,20 @@ class Flight:
         """Write frames down. Raise OSError."""
         self._current().sound(sound)
 
-    def flush(self) -> None:
-        """Put into the file what there is; begin a new one in time; throw away what is too old. Raise OSError."""
+    def flush(self) -> bool:
+        """Put into the file what there is; begin a new one in time; throw away what is too old. Raise OSError.
+
+        Return whether the present file has taken something.
+        """
         writer = self._writer
         if writer is not None:
             writer.flush()
+            self._has_kept = True
             is_old = self._clock.monotonic_ns() - self._begun_ns >= min(FLIGHT_FILE_S, self._keep_s) * 1e9
             if is_old or writer.size_bytes >= self._max_bytes // 8:
                 self.close()
         self._prune()
+        return self._has_kept
 
     def close(self) -> None:
         """Finish the present file. Raise OSError."""
@@ -62,10 +75,12 @@ class Flight:
             writer.close()
 
     def abandon(self) -> None:
-        """Let go of a file that cannot be written."""
+        """Let go of a file that cannot be written; one that has taken nothing is removed."""
         writer, self._writer = self._writer, None
         if writer is not None:
             writer.abandon()
+            if not self._has_kept:
+                self._path.unlink(missing_ok=True)
 
     def _current(self) -> RecordingWriter:
         if self._writer is not None and not self._path.exists():  # the user has had it forgotten
@@ -76,6 +91,7 @@ class Flight:
             self._path = self._directory / f"flight-{number:06}.mcap"
             self._writer = create(self._path, self._about, self._clock)
             self._begun_ns = self._clock.monotonic_ns()
+            self._has_kept = False
         return self._writer
 
     def _prune(self) -> None:

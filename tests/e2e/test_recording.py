@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 from pathlib import Path
 
+import pytest
 import soundfile
 
 from bus.limits import FRAME_SAMPLES
@@ -30,18 +32,47 @@ def test_a_session_is_recorded_with_its_sound_and_its_words(running: Assistant, 
     ]
 
 
-def test_in_the_foreground_it_records_until_ctrl_c(running: Assistant, tmp_path: Path) -> None:
+@pytest.mark.parametrize("ends", [signal.SIGINT, signal.SIGHUP], ids=["Ctrl+C", "the terminal is closed"])
+def test_in_the_foreground_it_records_until_ctrl_c(running: Assistant, tmp_path: Path, ends: signal.Signals) -> None:
     file = tmp_path / "session.mcap"
     process = running.popen("record", str(file), "--no-sound", "--no-words")
     wait_until(file.exists)
     running.hear(SPEECH / "sum-rms.wav")
-    process.send_signal(signal.SIGINT)
+    process.send_signal(ends)
     out, errors = process.communicate(timeout=30)
     assert process.returncode == 0, errors
     assert "Ctrl+C ends it" in out
     topics = [item.what.topic for item in Recording(file)]  # type: ignore[union-attr]
     assert "turn.finished" in topics
     assert b"two plus three" not in file.read_bytes()
+
+
+def test_who_else_wants_to_record_is_refused_and_the_first_goes_on(running: Assistant, tmp_path: Path) -> None:
+    file = tmp_path / "first.mcap"
+    process = running.popen("record", str(file))
+    assert process.stdout is not None
+    process.stdout.readline()
+    for other in (tmp_path / "second.mcap", file):
+        refused = running.run("record", str(other), "--no-words", check=False)
+        assert refused.returncode == 1
+        assert "is being recorded already" in refused.stderr
+    running.hear(SPEECH / "sum-rms.wav")
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 0, errors
+    assert "turn.finished" in [getattr(item.what, "topic", "") for item in Recording(file)]
+
+
+def test_a_recording_ends_when_its_command_is_killed(running: Assistant, tmp_path: Path) -> None:
+    file = tmp_path / "session.mcap"
+    process = running.popen("record", str(file))
+    with running.events("record.state") as events:
+        for _ in range(2):  # the second is the answer to its saying that it is there still
+            assert events.wait_for("record.state").body.state == "recording"  # type: ignore[attr-defined]
+        process.kill()
+        process.communicate(timeout=30)
+        wait_until(lambda: events.wait_for("record.state").body.state == "done")  # type: ignore[attr-defined]
+    assert "nothing is being recorded" in running.run("record", "stop", check=False).stderr
 
 
 def test_a_recorder_killed_in_the_middle_costs_the_last_moment_alone(running: Assistant, tmp_path: Path) -> None:
@@ -52,7 +83,9 @@ def test_a_recorder_killed_in_the_middle_costs_the_last_moment_alone(running: As
     pid = running.kill("recorder")
     running.wait_until_ready("recorder", but_not_pid=pid)
     running.hear(SPEECH / "sum-rms.wav")
-    assert "session-2.mcap" in running.run("record", "stop").stdout
+    told = running.run("record", "stop").stdout
+    assert f"{file}, {tmp_path / 'session-2.mcap'}: " in told
+    assert "are missing between the files" in told
     assert any(getattr(item.what, "topic", "") == "turn.finished" for item in Recording(tmp_path / "session-2.mcap"))
 
 
@@ -62,6 +95,7 @@ def test_what_cannot_be_recorded_is_one_line(running: Assistant, tmp_path: Path)
         ((str(tmp_path / "there.mcap"),), "it is there already"),
         ((str(tmp_path / "no" / "a.mcap"),), "No such file"),
         (("stop",), "nothing is being recorded"),
+        ((os.fsdecode(b"\xff.mcap"),), "take one in UTF-8"),
     ):
         done = running.run("record", *arguments, check=False)
         assert done.returncode == 1

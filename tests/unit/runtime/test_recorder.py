@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from actors.actor import Runtime
 from actors.recorder.actor import Recorder
-from actors.recorder.files import Flight
-from bus.clock import ManualClock
+from actors.recorder.files import Flight, create
+from bus.clock import Clock, ManualClock
 from bus.codec import Stamp, decode
 from bus.flight import flight_files, forget_flight
 from bus.messages.record import RecordStart, RecordState, RecordStop
 from bus.messages.reply import ReplyDelta, ReplyFinished
-from bus.recording import About, Recording, read_flight
+from bus.recording import About, Recording, RecordingWriter, read_flight
 from tests.fakes.audio_instance import Instance, Listener, settings
 
 
@@ -50,6 +56,22 @@ class Scene:
 
     def bodies(self, kind: type) -> list:  # type: ignore[type-arg]
         return [message.body for message in self.heard.messages if isinstance(message.body, kind)]
+
+
+class Told:
+    """What the recorder tells its parent."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.texts: list[str] = []
+        for name in ("status", "trouble"):
+            monkeypatch.setattr(Runtime, name, lambda _runtime, text: self.texts.append(text))
+
+    @property
+    def now(self) -> str:
+        return self.texts[-1]
+
+
+ABOUT = About()
 
 
 def texts(path: Path) -> list[str]:
@@ -108,8 +130,9 @@ def test_asked_twice_it_goes_on_and_asked_for_another_file_it_refuses(instance: 
     for _ in range(2):
         assert scene.ask(RecordStart(path=str(tmp_path / "a.mcap"))).state == "recording"
     refused = scene.ask(RecordStart(path=str(tmp_path / "b.mcap")))
-    assert (refused.state, refused.path) == ("failed", str(tmp_path / "b.mcap"))
+    assert (refused.state, refused.path) == ("busy", str(tmp_path / "b.mcap"))
     assert "recorded already" in refused.detail
+    assert scene.ask(RecordStart(path=str(tmp_path / "a.mcap"), sound=False)).state == "busy"
     assert scene.ask(RecordStop()).state == "done"
 
 
@@ -153,8 +176,131 @@ def test_a_recorder_that_is_killed_goes_on_with_the_recording_in_a_second_file(
     instance.start("recorder", Recorder, settings())
     instance.until_ready()
     scene.say("after")
-    assert scene.ask(RecordStop()).path == str(tmp_path / "a-2.mcap")
-    assert texts(tmp_path / "a-2.mcap") == ["after"]
+    first, second = tmp_path / "a.mcap", tmp_path / "a-2.mcap"
+    instance.until(lambda: texts(second) == ["after"])
+    instance.kill("recorder")
+    instance.start("recorder", Recorder, settings())
+    instance.until_ready()
+    done = scene.ask(RecordStop())
+    third = tmp_path / "a-3.mcap"
+    assert (done.state, done.path, done.more) == ("done", str(first), [str(second), str(third)])
+    assert done.size_bytes == sum(file.stat().st_size for file in (first, second, third))
+
+
+def test_what_is_missing_between_the_files_of_a_recording_is_told(
+    instance: Instance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EARSHOT_INCARNATION", "ab12.1")
+    scene = Scene(instance)
+    scene.ask(RecordStart(path=str(tmp_path / "a.mcap")))
+    for number in (1, 2):
+        instance.kill("recorder")
+        last = max(tmp_path.glob("*.mcap"), key=lambda file: file.stat().st_ctime_ns)
+        os.utime(last, ns=(0, time.time_ns() - 5_000_000_000))
+        instance.start("recorder", Recorder, settings())
+        instance.until_ready()
+        assert 5000 * number <= scene.ask(RecordStart(path=str(tmp_path / "a.mcap"))).missing_ms < 5000 * number + 60_000
+
+
+def test_a_recording_ends_when_nobody_waits_for_its_end_any_more(
+    instance: Instance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.recorder.actor.ABSENT_S", 3.0)
+    scene = Scene(instance)
+    start = RecordStart(path=str(tmp_path / "a.mcap"), attended=True)
+    begun_s = time.monotonic()
+    while time.monotonic() < begun_s + 4:  # longer than it would wait
+        assert scene.ask(start).state == "recording"
+    instance.until(lambda: scene.bodies(RecordState)[-1].state == "done")
+    assert scene.ask(RecordStop()).state == "off"
+
+
+def test_one_that_nobody_waits_for_goes_on(instance: Instance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actors.recorder.actor.ABSENT_S", 0.0)
+    scene = Scene(instance)
+    scene.ask(RecordStart(path=str(tmp_path / "a.mcap")))
+    flushed = tmp_path / "a.mcap"
+    scene.say("one")
+    instance.until(lambda: texts(flushed) == ["one"])  # the look at who waits is after the flush
+    instance.turn()
+    assert scene.ask(RecordStop()).state == "done"
+
+
+def test_the_status_says_what_is_recorded(instance: Instance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = Told(monkeypatch)
+    scene = Scene(instance)
+    assert told.now == "keeping the last minutes"
+    scene.ask(RecordStart(path=str(tmp_path / "a.mcap")))
+    assert told.now.startswith(f"recording to {tmp_path / 'a.mcap'} since ")
+    scene.ask(RecordStop())
+    assert told.now == "keeping the last minutes"
+
+
+def test_a_start_that_fails_leaves_the_name_free(instance: Instance, tmp_path: Path) -> None:
+    scene = Scene(instance)
+    in_the_way = instance.addresses.flight_dir / "session.json"
+    in_the_way.mkdir(parents=True)
+    assert scene.ask(RecordStart(path=str(tmp_path / "a.mcap"))).state == "failed"
+    assert not (tmp_path / "a.mcap").exists()
+    in_the_way.rmdir()
+    assert scene.ask(RecordStart(path=str(tmp_path / "a.mcap"))).state == "recording"
+
+
+@contextmanager
+def files_of_at_most(size_bytes: int) -> Iterator[None]:
+    """What a full disk does, without filling one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_file_whose_beginning_does_not_fit_is_not_left(tmp_path: Path) -> None:
+    with files_of_at_most(10), pytest.raises(OSError, match="too large"):
+        create(tmp_path / "a.mcap", ABOUT, ManualClock())
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("room_bytes", [10, 600], ids=["not even the beginning fits", "the beginning fits"])
+def test_a_full_disk_is_told_once_and_left_as_it_was(tmp_path: Path, room_bytes: int) -> None:
+    about = About(settings="{}")
+    flight = Flight(tmp_path, about, ManualClock(), keep_s=600, max_bytes=1 << 20)
+    event = decode(Stamp("llm", "1").pack(ReplyFinished(attempt=1, text=os.urandom(4000).hex(), finish_reason="stop")))
+    with files_of_at_most(room_bytes):
+        assert not flight.flush()
+        with pytest.raises(OSError, match="too large"):
+            flight.event(event)
+            flight.flush()
+        flight.abandon()
+    assert not flight_files(tmp_path)
+    flight.event(event)
+    assert flight.flush()
+
+
+def test_while_the_disk_is_full_the_trouble_stays_and_is_told_once(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actors.recorder.actor.TRY_AGAIN_S", 0.02)
+    tries: list[Path] = []
+
+    def on_a_full_disk(path: Path, about: About, clock: Clock) -> RecordingWriter:
+        tries.append(path)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    told = Told(monkeypatch)
+    scene = Scene(instance)
+    with monkeypatch.context() as full:
+        full.setattr("actors.recorder.files.create", on_a_full_disk)
+        forget_flight(instance.addresses)
+        for number in range(1000):
+            scene.say(f"lost {number}")
+            if len(tries) > 3:
+                break
+        assert len(tries) > 3
+        assert ["cannot be kept" in text for text in told.texts] == [False, True]
+    instance.until(lambda: instance._running["recorder"][1]._flight is not None)  # type: ignore[attr-defined]
+    scene.say("kept")
+    instance.until(lambda: told.now == "keeping the last minutes")
 
 
 def test_a_recording_does_not_outlive_the_assistant(instance: Instance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,9 +312,6 @@ def test_a_recording_does_not_outlive_the_assistant(instance: Instance, tmp_path
     instance.start("recorder", Recorder, settings())
     instance.until_ready()
     assert scene.ask(RecordStop()).state == "off"
-
-
-ABOUT = About()
 
 
 def write_minutes(directory: Path, clock: ManualClock, minutes: int, *, keep_s: float = 600, max_bytes: int = 1 << 20) -> list[Path]:
