@@ -92,7 +92,10 @@ class Runtime:
 
     def publish(self, body: Body, *, turn: str = "", stream: str = "") -> None:
         """Publish an event. It may be lost; nothing may depend on it."""
-        self.events.publish(body, turn=turn, stream=stream)
+        try:
+            self.events.publish(body, turn=turn, stream=stream)
+        except WireError as error:
+            self.log.warning("an event is too large to be published", error=str(error))
 
     def subscribe(self, topic: str, handler: Handler) -> None:
         """Call `handler` with each event whose topic begins with `topic`."""

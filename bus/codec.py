@@ -55,11 +55,20 @@ class Stamp:
 
 def encode(body: Body, envelope: Envelope, payload: bytes | None = None, key: str = "") -> list[bytes]:
     """Pack one message. Raise WireError when it passes a limit, so that nothing oversized ever leaves."""
-    head = _ENCODER.encode((envelope, body))
+    try:
+        head = _ENCODER.encode((envelope, body))
+    except (OverflowError, UnicodeEncodeError) as error:
+        raise WireError(f"{body.topic}: {error}") from None
     topic = f"{body.topic}/{key}" if key else body.topic
     frames = [topic.encode(), head] if payload is None else [topic.encode(), head, payload]
     _check_sizes(frames)
     return frames
+
+
+def check(body: Body) -> None:
+    """Raise WireError when whoever receives this body will refuse it."""
+    nobody = Envelope(version=SCHEMA_VERSION, sender="", incarnation="", seq=0, mono_ns=0, wall_ns=0)
+    decode(encode(body, nobody))
 
 
 def decode(frames: Sequence[bytes]) -> Message:

@@ -59,12 +59,10 @@ RECLAIM_S = 1.0
 """After a restart a job that was leased waits this long for its worker to say that it still has it, or to bring the result. A
 transcription waits for the whole of its lease: its worker hears nothing until it is through."""
 MAX_OPEN_JOBS = 2_000
-MAX_PARKED = 100
-"""Given-up jobs that are kept; then the oldest makes room for the next."""
+MAX_PARKED = 100  # given-up jobs that are kept; then the oldest makes room for the next
 RETRY_DELAY_S = 0.2
 TROUBLE_RETRY_S = 0.5
-SWEEP_AFTER_S = 0.2
-"""The sound of a finished job is overwritten this much later, and not while the next stage of its turn waits."""
+SWEEP_AFTER_S = 0.2  # the sound of a finished job is overwritten this much later, and not while the next stage of its turn waits
 TIDY_AFTER_S = 2.0
 """Once nothing has been open for so long, what the finished jobs said is wiped from the spool's log."""
 
@@ -200,7 +198,8 @@ class Dispatcher:
                 return
             if not duplicate:
                 self._add(job, payload)
-                self._trouble.over()
+                if len(self._board.entries) < 0.9 * MAX_OPEN_JOBS:  # or it would be told again and again
+                    self._trouble.over()
         except sqlite3.Error as error:
             self._trouble.tell_disk(error)
             self._refuse(peer, job, f"the spool cannot be written: {fault_of(error, self._spool.path).text}", "jobs-refused-disk")

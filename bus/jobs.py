@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TypeVar
 
+import msgspec
 import zmq
 
-from bus.codec import Stamp, decode
+from bus.codec import Stamp, check, decode
 from bus.errors import EarshotError, NoInstance, WireError
 from bus.events import configure, monitor_event, received
-from bus.limits import JOB_HIGH_WATER_MARK, MAX_LINE_CHARS
+from bus.limits import JOB_HIGH_WATER_MARK, MAX_MARKS_TAKEN, MAX_REASON_CHARS
 from bus.messages.base import Body, Message
 from bus.messages.jobs import (
     Job,
@@ -69,7 +71,7 @@ class Lease:
 
     def failed(self, reason: str, *, retry: bool, delay_ms: int = 0) -> None:
         """End the lease badly. `reason` may be shown to the user. Without `retry` the job is parked at once."""
-        self._end(JobFailed(lease=self.id, job_id=self.job.id, reason=reason[:MAX_LINE_CHARS], retry=retry, delay_ms=delay_ms))
+        self._end(JobFailed(lease=self.id, job_id=self.job.id, reason=reason[:MAX_REASON_CHARS], retry=retry, delay_ms=delay_ms))
 
     def extend(self, deadline_ms: int) -> None:
         """Ask for a new deadline, `deadline_ms` from now: for a worker that waits for something and is well."""
@@ -193,6 +195,12 @@ class JobClient:
         """Tell how `lease` ended; called by the lease."""
         if self._lease is lease:
             self._lease = None
+        try:
+            check(body)
+        except WireError as error:  # it would be refused again and again, and the job tried again and again
+            body = JobFailed(
+                lease=lease.id, job_id=lease.job.id, reason=f"its result cannot be sent: {error}"[:MAX_REASON_CHARS], retry=False
+            )
         unsent = _Unsent(body)
         self._ending[lease.id] = unsent
         self._send(unsent)
@@ -269,7 +277,10 @@ class JobClient:
         # A repeated hello can bring an offer for the lease that is already held, or one that has just been ended.
         if self._handler is None or offer.lease in self._ending or (self._lease and self._lease.id == offer.lease):
             return
-        self._lease = Lease(offer.job, payload, offer.attempt, offer.deadline_ms, offer.lease, self)
+        job = offer.job
+        if len(job.marks) > MAX_MARKS_TAKEN:
+            job = msgspec.structs.replace(job, marks=dict(islice(job.marks.items(), MAX_MARKS_TAKEN)))
+        self._lease = Lease(job, payload, offer.attempt, offer.deadline_ms, offer.lease, self)
         self._handler(self._lease)
 
 

@@ -8,7 +8,17 @@ from typing import Annotated, Any, ClassVar
 import msgspec
 from msgspec import Meta
 
-from bus.limits import FRAME_SAMPLES, MAX_AUDIO_MS, MAX_COUNT, MAX_DEADLINE_MS, MAX_KEY_CHARS, MAX_LINE_CHARS, MAX_NAME_CHARS
+from bus.limits import (
+    FRAME_SAMPLES,
+    MAX_AUDIO_MS,
+    MAX_COUNT,
+    MAX_DEADLINE_MS,
+    MAX_KEY_CHARS,
+    MAX_LINE_CHARS,
+    MAX_NAME_CHARS,
+    MAX_REASON_CHARS,
+    MAX_TEXT_CHARS,
+)
 
 # What a field may hold, so that nonsense is a WireError at the border and no handler has to think of it.
 Name = Annotated[str, Meta(max_length=MAX_NAME_CHARS)]
@@ -16,6 +26,8 @@ Key = Annotated[str, Meta(max_length=MAX_KEY_CHARS)]
 PlainName = Annotated[str, Meta(max_length=MAX_NAME_CHARS, pattern=r"^[^\x00-\x1f\x7f-\x9f/]*\Z")]
 """Without control characters, for terminals show it, and without the slash that separates the parts of a key. Not every name is
 checked so: the pattern costs more than the rest of the message."""
+Reason = Annotated[str, Meta(max_length=MAX_REASON_CHARS)]
+Text = Annotated[str, Meta(max_length=MAX_TEXT_CHARS)]
 Line = Annotated[str, Meta(max_length=MAX_LINE_CHARS)]
 Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
 Nanoseconds = Annotated[int, Meta(ge=0, le=2**63 - 1)]

@@ -7,10 +7,12 @@ from typing import Annotated, ClassVar
 import msgspec
 from msgspec import Meta
 
-from bus.messages.base import AudioMs, Body, Count, DeadlineMs, Key, Line, Name, Nanoseconds, PlainName
+from bus.limits import MAX_MARKS
+from bus.messages.base import AudioMs, Body, Count, DeadlineMs, Key, Line, Name, Nanoseconds, PlainName, Reason, Text
 from bus.messages.turn import MAX_PAST_ATTEMPTS, LostReason, Round
 
 MAX_FOLLOW_UPS = 64
+MAX_REVISION = 1_000_000
 MAX_LISTED_JOBS = 500
 
 
@@ -40,7 +42,7 @@ class Heard(Work, frozen=True, kw_only=True, tag="heard"):
 
     queue: ClassVar[str] = "turn"
     in_order: ClassVar[bool] = True
-    transcript: str
+    transcript: Text
     """Empty when nothing was understood."""
     doubtful: bool = False
     rejected: Line = ""
@@ -53,9 +55,9 @@ class Recall(Work, frozen=True, kw_only=True, tag="recall"):
     """Find the context of a question and pass both on to the model."""
 
     queue: ClassVar[str] = "memory"
-    transcript: str
+    transcript: Text
     role: Line
-    system: str
+    system: Text
     """The role's prompt."""
     max_tokens: Count
 
@@ -64,9 +66,9 @@ class Answer(Work, frozen=True, kw_only=True, tag="answer"):
     """Ask the language model."""
 
     queue: ClassVar[str] = "llm"
-    transcript: str
+    transcript: Text
     role: Line
-    system: str
+    system: Text
     max_tokens: Count
     rounds: list[Round]
     """The conversation so far, oldest first."""
@@ -76,9 +78,9 @@ class Answered(Work, frozen=True, kw_only=True, tag="answered"):
     """The model's answer is complete."""
 
     queue: ClassVar[str] = "turn"
-    transcript: str
+    transcript: Text
     role: Line
-    reply: str
+    reply: Text
     finish_reason: Line
     model: Line
 
@@ -89,8 +91,8 @@ class Remember(Work, frozen=True, kw_only=True, tag="remember"):
     queue: ClassVar[str] = "memory"
     role: Line
     state: Name
-    transcript: str
-    reply: str
+    transcript: Text
+    reply: Text
     detail: Line = ""
 
 
@@ -99,8 +101,8 @@ class Parked(Work, frozen=True, kw_only=True, tag="parked"):
 
     queue: ClassVar[str] = "turn"
     failed_stage: Name
-    reason: Line
-    transcript: str = ""
+    reason: Reason
+    transcript: Text = ""
     aloud: bool = True
     """False: too long ago to be spoken of now; the turn is kept as unanswered."""
 
@@ -130,8 +132,8 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     turn: PlainName
     stream: PlainName
     work: AnyWork
-    revision: Count = 0
-    marks: Annotated[dict[Name, Nanoseconds], Meta(max_length=64)] = {}
+    revision: Annotated[int, Meta(ge=0, le=MAX_REVISION)] = 0
+    marks: Annotated[dict[Name, Nanoseconds], Meta(max_length=MAX_MARKS)] = {}
     """When the turn passed which point, in monotonic ns; see `bus.timings`."""
     history: Annotated[list[Attempt], Meta(max_length=MAX_PAST_ATTEMPTS)] = []
     """What was done for the turn so far, and what was tried in vain. Written by the dispatcher alone."""
@@ -234,7 +236,7 @@ class JobFailed(Body, frozen=True, kw_only=True):
     topic: ClassVar[str] = "job.failed"
     lease: Key
     job_id: Key
-    reason: Line
+    reason: Reason
     retry: bool
     delay_ms: DeadlineMs = 0
     """Not before this time from now."""

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import msgspec
 
-from bus.messages.base import Body, Count, Line, Name
+from bus.messages.base import Body, Count, Line, Name, Text
 
 
 class ReplyStarted(Body, frozen=True, kw_only=True):
@@ -43,7 +43,7 @@ class ReplyDelta(Body, frozen=True, kw_only=True):
     attempt: Count
     index: Count
     """Counts from 0 within the attempt."""
-    text: str
+    text: Text
 
 
 class ReplyFinished(Body, frozen=True, kw_only=True):
@@ -52,7 +52,7 @@ class ReplyFinished(Body, frozen=True, kw_only=True):
     topic: ClassVar[str] = "reply.finished"
     words: ClassVar[frozenset[str]] = frozenset({"text"})
     attempt: Count
-    text: str
+    text: Text
     finish_reason: Line
     """`stop`, `length`, or `local` for an answer that needed no model."""
 

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from bus.messages.base import AudioMs, Body, Count, DeadlineMs, Line
+from bus.messages.base import AudioMs, Body, Count, DeadlineMs, Line, Text
 
 
 class SpeechStarted(Body, frozen=True, kw_only=True):
@@ -41,7 +41,7 @@ class TranscriptFinal(Body, frozen=True, kw_only=True):
 
     topic: ClassVar[str] = "transcript.final"
     words: ClassVar[frozenset[str]] = frozenset({"text"})
-    text: str
+    text: Text
     audio_ms: AudioMs
     decode_ms: DeadlineMs
     avg_logprob: Annotated[float, Meta(ge=-1e6, le=1e6)]

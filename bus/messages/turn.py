@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from bus.limits import MAX_SHOWN_REASON
-from bus.messages.base import Body, Count, Line, Name, Nanoseconds
+from bus.messages.base import Body, Count, Line, Name, Nanoseconds, Text
 
 MAX_PAST_ATTEMPTS = 64
 """A turn tells of the last so many: a notice to the user is tried for ever."""
@@ -19,8 +19,8 @@ LostReason = Annotated[str, Meta(max_length=MAX_SHOWN_REASON)]
 class Round(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One exchange of the conversation, as context for the next."""
 
-    user: str
-    assistant: str
+    user: Text
+    assistant: Text
 
 
 class PastAttempt(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -46,8 +46,8 @@ class TurnRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     state: Name
     """`answered`, `empty` (nothing was understood; the reply asks again), `failed`, or `unanswered` (the assistant was not running, and
     when it was started again it was too late to answer)."""
-    transcript: str
-    reply: str
+    transcript: Text
+    reply: Text
     wall_ns: Nanoseconds
     """When the turn was over."""
     timings_ms: Annotated[dict[Name, Milliseconds], Meta(max_length=64)]

@@ -179,3 +179,11 @@ def test_the_complaint_about_a_field_with_a_name_of_a_megabyte_is_short() -> Non
     with pytest.raises(WireError) as error:
         decode([b"probe", msgspec.msgpack.encode([PLAIN, {"nonce": "n", "x" * 1_000_000: 1}])])
     assert len(str(error.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "probe", [Probe(nonce="\ud800"), example(JobSubmit).__class__(job=msgspec.structs.replace(example(Job), revision=2**70))]
+)
+def test_what_cannot_be_packed_is_a_typed_error_too(probe: Body) -> None:
+    with pytest.raises(WireError):
+        encode(probe, ENVELOPE)
