@@ -22,6 +22,8 @@ from bus.errors import EarshotError
 
 BENCHMARKS = ("events", "audio", "stopped", "jobs", "start", "idle", "recovery", "turns", "models", "pool")
 WITH_MODELS = ("models", "pool")
+PAGE_WIDTH = 140
+"""Of what is not printed on a terminal, columns."""
 
 
 def main() -> int:
@@ -39,11 +41,11 @@ def main() -> int:
         with console.status(f"measuring {name}"):
             measure = import_module(f"bench.{name}").measure
             try:
-                results += measure(options.model) if name in WITH_MODELS else measure()
+                results.extend(measure(options.model) if name in WITH_MODELS else measure())  # those before an error stay
             except (BenchError, EarshotError, ValueError) as error:
                 console.print(f"{name} could not be measured: {error}", style="red", markup=False)
                 failures += 1
-    output = Console(highlight=False)
+    output = Console(highlight=False, width=None if sys.stdout.isatty() else PAGE_WIDTH)
     frame = box.MARKDOWN if options.markdown else box.SIMPLE
     output.print(table(results, frame))
     for parts in parts_tables(results, frame):
@@ -87,7 +89,10 @@ def parts_tables(results: Iterable[Result], frame: box.Box = box.SIMPLE) -> Iter
         if result.parts:
             kinds.setdefault(result.parts_of, []).append(result)
     for kind, found in kinds.items():
-        parts = Table(kind.capitalize(), *(f"{result.name}, {result.unit}" for result in found), box=frame)
+        parts = Table(
+            kind.capitalize(), *(f"{result.name}, {result.unit}" for result in found), box=frame, collapse_padding=True, pad_edge=False
+        )
+        parts.columns[0].no_wrap = True
         for column in parts.columns[1:]:
             column.justify = "right"
         for name in dict.fromkeys(name for result in found for name in result.parts):

@@ -20,7 +20,7 @@ from supervisor.modules import command
 from supervisor.record import RecorderLine
 
 SETTLE_S = 3.0
-WATCHED_S = 15.0
+WATCHED_S = 12.0
 GOAL_PERCENT = 3.0
 RECORDING_GOAL_PERCENT = 5.0
 LOUDNESS = 8

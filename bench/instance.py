@@ -130,15 +130,21 @@ def wait_for(condition: Callable[[], bool], what: str, timeout_s: float = READY_
 
 @contextmanager
 def child(target: Callable[..., None], *arguments: Any) -> Iterator[tuple[Pipe, int]]:
-    """Run `target(pipe, *arguments)` in a new process; yield the other end of the pipe and the process id."""
+    """Run `target(pipe, *arguments)` in a new process; yield the other end of the pipe and the process id.
+
+    It is killed at the end. Whoever closes the pipe before lets it end by itself: model libraries leave semaphores behind else.
+    """
     spawn = multiprocessing.get_context("spawn")
     ours, theirs = spawn.Pipe()
     process = spawn.Process(target=target, args=(theirs, *arguments), daemon=True)
     process.start()
+    theirs.close()  # or the child would never see that ours is closed
     try:
         assert process.pid is not None
         yield ours, process.pid
     finally:
+        if ours.closed:
+            process.join(STOP_S)
         process.kill()
         process.join()
 

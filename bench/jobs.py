@@ -10,7 +10,7 @@ from typing import Any
 
 import zmq
 
-from bench.instance import Pipe, actors, answer, child
+from bench.instance import READY_S, Pipe, actors, answer, child
 from bench.result import Result, against, percentile
 from bus.addresses import Addresses
 from bus.codec import Stamp
@@ -59,6 +59,7 @@ class _Submitter:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._client = JobClient(self._context, addresses.jobs, Stamp("vad", "1"))
         self._worker = worker
+        self._pump = Pump(self._client, worker)
         self._count = 0
 
     def hops(self, count: int) -> list[float]:
@@ -89,20 +90,23 @@ class _Submitter:
         self._client.submit(Job(turn=f"bench-{self._count}", stream="", work=work, marks={_SUBMITTED: time.monotonic_ns()}))
 
     def _outcome(self) -> Any:
-        """Once the job is accepted and settled: (when it was leased, when it was submitted)."""
-        outcome = answer(self._worker, "a job")
-        self._client.receive()
-        return outcome
+        """Once a job is settled: (when it was leased, when it was submitted). Meanwhile the next ones are sent: a client sends a job when
+        the one before it is accepted."""
+        end_s = time.monotonic() + READY_S
+        while not self._worker.poll(0) and time.monotonic() < end_s:
+            self._pump.turn(100)
+        return answer(self._worker, "a job", 0)
 
 
 class Pump:
     """Keeps a job client going."""
 
-    def __init__(self, client: JobClient) -> None:
+    def __init__(self, client: JobClient, *pipes: Pipe) -> None:
+        """It is woken by what comes through `pipes` too, which is left to the caller."""
         self._client = client
         self._poller = zmq.Poller()
-        self._poller.register(client.socket, zmq.POLLIN)
-        self._poller.register(client.monitor, zmq.POLLIN)
+        for source in (client.socket, client.monitor, *(pipe.fileno() for pipe in pipes)):
+            self._poller.register(source, zmq.POLLIN)
 
     def turn(self, timeout_ms: int) -> None:
         """Wait until something has come, but no longer, and handle it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bench.instance import Pipe, answer, child
@@ -23,9 +23,9 @@ LOAD_S = 1800.0
 """A model that is not on this machine is fetched first."""
 
 
-def measure(models: Sequence[str]) -> list[Result]:
-    """The real-time factor of the rehearsal model and of `models`, names or directories."""
-    return [_factor(model) for model in dict.fromkeys((REHEARSAL, *models))]
+def measure(models: Sequence[str]) -> Iterator[Result]:
+    """The real-time factor of the rehearsal model and of `models`, names or directories. Raise EarshotError for one that is not to be had."""
+    yield from map(_factor, dict.fromkeys((REHEARSAL, *models)))
 
 
 def _factor(model: str) -> Result:
@@ -34,6 +34,7 @@ def _factor(model: str) -> Result:
     with child(_decode, model, cpus, spoken) as (pipe, _):
         load_s = outcome(answer(pipe, f"the model {model}", LOAD_S))
         times_s: list[float] = answer(pipe, f"{model} to decode", LOAD_S)
+        pipe.close()
     factors = [took_s / seconds(pcm) for took_s, pcm in zip(times_s, spoken * ROUNDS, strict=True)]
     return at_most(
         GOAL,
@@ -70,4 +71,3 @@ def _decode(pipe: Pipe, model: str, cpus: tuple[int, ...], spoken: list[bytes]) 
         engine.transcribe(pcm)
         times_s.append(time.monotonic() - begin_s)
     pipe.send(times_s)
-    pipe.recv()

@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from itertools import count, islice
 from pathlib import Path
 
@@ -19,7 +19,7 @@ import zmq
 
 from bench.instance import BenchError, Pipe, actors, answer, child, running
 from bench.jobs import Pump
-from bench.models import LOAD_S, REHEARSAL, outcome
+from bench.models import LOAD_S, REHEARSAL
 from bench.result import Result, against, percentile
 from bench.sound import seconds, utterances
 from bus.addresses import Addresses
@@ -80,7 +80,8 @@ def _compare(model: str, sets: CpuSets, work: list[bytes]) -> tuple[float, float
         submitter = _Submitter(addresses)
         stack.callback(submitter.close)
         pipe, _ = stack.enter_context(child(_in_one_process, model, sets))
-        outcome(answer(pipe, f"the model {model}", LOAD_S))
+        stack.callback(pipe.close)
+        answer(pipe, f"the model {model}", LOAD_S)
         for _ in range(ROUNDS):
             ours.append(len(work) / submitter.transcribe(work))
             pipe.send(work)
@@ -128,13 +129,13 @@ def _in_one_process(pipe: Pipe, model: str, sets: CpuSets) -> None:
     from actors.whisper.engine import Engine, find_model
 
     engine = Engine(find_model(model, download=True), WhisperSettings(model=model), len(sets[0]), workers=len(sets))
-    pipe.send(0.0)
+    pipe.send("ready")
 
     def hear(pcm: bytes) -> None:
         engine.look(pcm)
         engine.transcribe(pcm)
 
-    with ThreadPoolExecutor(len(sets)) as pool:
+    with ThreadPoolExecutor(len(sets)) as pool, suppress(EOFError):
         while True:
             work = pipe.recv()
             begin_s = time.monotonic()
