@@ -24,7 +24,7 @@ LOAD_S = 1800.0
 
 
 def measure(models: Sequence[str]) -> Iterator[Result]:
-    """The real-time factor of the rehearsal model and of `models`, names or directories. Raise EarshotError for one that is not to be had."""
+    """The real-time factor of the rehearsal model and of `models`, names or directories. Raise EarshotError for one that cannot be had."""
     yield from map(_factor, dict.fromkeys((REHEARSAL, *models)))
 
 

@@ -17,8 +17,9 @@ def test_a_job_leased_to_a_worker_that_is_not_there_goes_to_the_next_and_that_wa
     plane.until(lambda: plane.knows_worker("ghost/1"))
     ends = plane.dispatcher.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
     gone.socket.close(linger=0)  # as kill -9 closes it: no goodbye
-    plane.until(lambda: ends.poll(0))
     plane.clients.remove(gone)
+    plane.until(lambda: ends.poll(0))
+    plane.dispatcher.socket.disable_monitor()
     plane.client("vad").submit(speech())
     plane.until(lambda: not plane.knows_worker("ghost/1"))
     _, leases = plane.worker("whisper-1", "stt")
