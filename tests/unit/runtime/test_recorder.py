@@ -219,11 +219,10 @@ def test_one_that_nobody_waits_for_goes_on(instance: Instance, tmp_path: Path, m
     monkeypatch.setattr("actors.recorder.actor.ABSENT_S", 0.0)
     scene = Scene(instance)
     scene.ask(RecordStart(path=str(tmp_path / "a.mcap")))
-    flushed = tmp_path / "a.mcap"
     scene.say("one")
-    instance.until(lambda: texts(flushed) == ["one"])  # the look at who waits is after the flush
-    instance.turn()
-    assert scene.ask(RecordStop()).state == "done"
+    instance.until(lambda: texts(tmp_path / "a.mcap") == ["one"])  # it has been flushed, and looked who waits
+    scene.say("two")
+    instance.until(lambda: texts(tmp_path / "a.mcap") == ["one", "two"])
 
 
 def test_the_status_says_what_is_recorded(instance: Instance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,6 +280,7 @@ def test_a_full_disk_is_told_once_and_left_as_it_was(tmp_path: Path, room_bytes:
 
 def test_while_the_disk_is_full_the_trouble_stays_and_is_told_once(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("actors.recorder.actor.TRY_AGAIN_S", 0.02)
+    monkeypatch.setattr("actors.recorder.actor.FLUSH_S", 0.02)
     tries: list[Path] = []
 
     def on_a_full_disk(path: Path, about: About, clock: Clock) -> RecordingWriter:
