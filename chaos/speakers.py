@@ -83,7 +83,7 @@ class Speakers:
         output = self._directory / f"{stream}.jsonl"
         argv = command("supervisor.cli", "hear", "--json", "--pace", "fast", "--stream", stream, str(file))
         with output.open("wb") as out, output.with_suffix(".err").open("wb") as errors:
-            process = subprocess.Popen(argv, env=self._world.environ, stdin=subprocess.DEVNULL, stdout=out, stderr=errors)
+            process = subprocess.Popen(argv, env=self._world.environ, stdin=subprocess.DEVNULL, stdout=out, stderr=errors, process_group=0)
         self.speaking.append(Speaking(stream, process, output, time.monotonic(), file))
 
     def _end(self, current: Speaking) -> Spoken:

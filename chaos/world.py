@@ -162,8 +162,11 @@ class World:
         surroundings["EARSHOT_PARENT_PID"] = str(os.getpid())
         surroundings.pop("JOURNAL_STREAM", None)  # with it there would be no console
         output = "console.txt" if name == LAUNCHER else os.devnull
+        # A process group of its own: Ctrl+C is for the run alone, which then ends the rest in order.
         with (self._directory / output).open("ab") as out, (self._directory / f"{name}.err").open("ab") as errors:
-            self._kept[name] = subprocess.Popen(argv, env=surroundings, stdin=subprocess.DEVNULL, stdout=out, stderr=errors)
+            self._kept[name] = subprocess.Popen(
+                argv, env=surroundings, stdin=subprocess.DEVNULL, stdout=out, stderr=errors, process_group=0
+            )
 
 
 @contextmanager
