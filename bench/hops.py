@@ -17,6 +17,8 @@ import zmq
 from bench.instance import BenchError, Pipe, answer, child, place
 
 WARM_UP_S = 20.0
+WARM_UP_ROUND = 1_000_000
+"""The number of the first round that is for warming up. No others are so many."""
 _HEAD = struct.Struct("=qqq")
 
 
@@ -30,7 +32,7 @@ class Way:
 
     def connect(self) -> None:
         """Send rounds of no messages until the end of one arrives: only then do the sockets hold together."""
-        for number in range(-round(WARM_UP_S / 0.2), 0):
+        for number in range(WARM_UP_ROUND, WARM_UP_ROUND + round(WARM_UP_S / 0.2)):
             self.send.send((number, 0))
             if self.take.poll(0.2):
                 while self.take.recv()[0] != number:
