@@ -18,7 +18,7 @@ from mcap.writer import Writer
 from bus.clock import ManualClock
 from bus.codec import Stamp, decode
 from bus.errors import EarshotError
-from bus.limits import FRAME_BYTES, SCHEMA_VERSION
+from bus.limits import FRAME_BYTES, MAX_TEXT_CHARS, SCHEMA_VERSION
 from bus.messages.base import Body, Message, body_types
 from bus.messages.reply import ReplyDelta
 from bus.messages.speech import TranscriptFinal
@@ -80,7 +80,7 @@ def test_the_tools_of_mcap_read_it_with_topics_schemas_and_times(tmp_path: Path)
         found = {channel.topic: (schema, item) for schema, channel, item in make_reader(file).iter_messages()}
     schema, item = found["reply.delta"]
     assert schema is not None
-    assert json.loads(schema.data)["properties"]["body"]["properties"]["text"] == {"type": "string"}
+    assert json.loads(schema.data)["properties"]["body"]["properties"]["text"] == {"type": "string", "maxLength": MAX_TEXT_CHARS}
     assert json.loads(item.data)["body"]["text"] == "Hello"
     assert item.publish_time == CLOCK.wall_ns()
     schema, item = found["audio/mic"]
