@@ -47,6 +47,8 @@ SAMPLES = 7
 SAMPLE_S = 0.5
 AT_ONCE = 2
 LOOK_S = 0.02
+WIDTH = 120
+"""Of the table, on a terminal and in a file."""
 TURNS_AT_ONCE = 10
 ASK_S = 5.0
 STAMP = Stamp("soak", "1")
@@ -71,7 +73,7 @@ def main() -> int:
         return 2
     marks = soak.marks
     found = [*soak.wrong, *leaks(marks[0], marks[-1])]
-    output = Console(highlight=False)
+    output = Console(highlight=False, width=WIDTH)
     output.print(table(marks, box.MARKDOWN if options.markdown else box.SIMPLE))
     output.print(f"{marks[-1].turns} of {options.turns} turns in {time.monotonic() - begun_s:.0f} s")
     for line in found:
@@ -181,7 +183,7 @@ def _mark(running: World, turns: int) -> Mark:
 
 def _files_kb(running: World) -> dict[str, int]:
     state = running.addresses.state_dir
-    patterns = {"spool": "spool.sqlite3*", "memory": "memory.sqlite3*", "logs": "logs/*", "records": "record*/**/*"}
+    patterns = {"spool": "spool.sqlite3*", "memory": "memory.sqlite3*", "logs": "logs/*", "flight": "flight/*"}
     return {name: sum(path.stat().st_size for path in state.glob(pattern)) // 1024 for name, pattern in patterns.items()}
 
 
