@@ -7,7 +7,7 @@ LOCK := $(BIN)/uv pip compile --universal --generate-hashes --python-version 3.1
 	--custom-compile-command "make lock" --quiet pyproject.toml --group build
 INSTANCE = dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && export EARSHOT_RUNTIME_DIR="$$dir/run" EARSHOT_STATE_DIR="$$dir/state" &&
 
-.PHONY: demo test test-quick check format bench chaos soak lock clean
+.PHONY: demo test test-quick check format bench chaos soak lock clean fuzz
 
 demo: .venv/.installed ## a conversation with the rehearsal kit: no microphone, no GPU, no network
 	@$(INSTANCE) $(BIN)/supervisor start --config config/demo.toml
@@ -32,6 +32,9 @@ chaos: .venv/.installed-dev ## turns under faults drawn from a seed: make chaos 
 
 soak: .venv/.installed-dev ## thousands of turns at full pace, and what each process holds after them
 	$(BIN)/python -m chaos.soak $(if $(TURNS),--turns $(TURNS)) $(ARGS)
+
+fuzz: .venv/.installed-dev ## every socket under attack: SEED=… MESSAGES=…
+	$(BIN)/python -m tests.fuzz --seed $(or $(SEED),1) --messages $(or $(MESSAGES),100000)
 
 lock: .venv/.installed-dev ## take the newest versions that pyproject.toml allows
 	$(LOCK) --upgrade -o requirements.lock
