@@ -12,8 +12,10 @@ INSTANCE = dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && export EARSHOT_RUN
 demo: .venv/.installed ## a conversation with the rehearsal kit: no microphone, no GPU, no network
 	@$(INSTANCE) $(BIN)/supervisor start --config config/demo.toml
 
-test: .venv/.installed-dev ## unit, contract, integration, end to end
-	$(BIN)/python -m pytest
+test: .venv/.installed-dev ## everything but the long runs; the end to end tests, which mostly wait, run beside the others
+	@log=$$(mktemp) && trap 'kill $$e2e 2>/dev/null; rm -f $$log' EXIT && { $(BIN)/python -m pytest tests/e2e >$$log 2>&1 & e2e=$$!; \
+	$(BIN)/python -m pytest --ignore=tests/e2e; others=$$?; \
+	wait $$e2e; status=$$?; e2e=; cat $$log; exit $$((others > status ? others : status)); }
 
 check: .venv/.installed-dev ## format, lint, types
 	$(BIN)/ruff format --check .
