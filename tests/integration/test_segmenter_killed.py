@@ -87,11 +87,8 @@ class Processes:
 
     def jobs(self) -> list[tuple[Job, bytes]]:
         """What was handed on so far, in the order of the speech."""
-        try:
-            with closing(sqlite3.connect(f"file:{self.addresses.spool}?mode=ro", uri=True)) as spool:
-                rows = spool.execute("SELECT job, payload FROM jobs").fetchall()
-        except sqlite3.OperationalError:
-            return []
+        with closing(sqlite3.connect(f"file:{self.addresses.spool}?mode=ro", uri=True)) as spool:
+            rows = spool.execute("SELECT job, payload FROM jobs LEFT JOIN payloads USING (number)").fetchall()
         jobs = [(msgspec.msgpack.decode(job, type=Job), payload) for job, payload in rows]
         return sorted(jobs, key=lambda pair: _first_sample(pair[0]))
 
