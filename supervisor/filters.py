@@ -16,11 +16,9 @@ import msgspec
 from msgspec import inspect as mi
 
 from bus.errors import EarshotError
-from bus.messages.actor import BrokerBeat, Probe
+from bus.messages.actor import HOUSEKEEPING
 from bus.messages.base import Envelope, Message, body_types
 
-HOUSEKEEPING: Final = (Probe.topic, BrokerBeat.topic)
-"""Shown only when asked for: the bus looking at itself."""
 ANY_NAME: Final = "*"
 GLOB: Final = re.compile(r"[*?\[]")
 _CONDITION: Final = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_.]*)\s*(==|=|!=|<=|>=|<|>|~)\s*(.*?)\s*", re.S)

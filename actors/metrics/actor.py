@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 from prometheus_client import start_http_server
 
-from actors.metrics.figures import NOT_COUNTED, Figures
+from actors.metrics.figures import Figures
 from bus.errors import SetupError
+from bus.messages.actor import HOUSEKEEPING
 
 if TYPE_CHECKING:
     from actors.actor import Runtime
@@ -38,5 +39,5 @@ class Metrics:
         self._thread.join()
 
     def _on_event(self, message: Message) -> None:
-        if message.topic not in NOT_COUNTED:
+        if message.topic not in HOUSEKEEPING:
             self._figures.add(message, self._runtime.clock.monotonic_ns())

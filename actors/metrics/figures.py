@@ -9,8 +9,7 @@ from typing import Final, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from bus.messages.actor import ActorState, BrokerBeat, LossTold, Probe
-from bus.messages.audio import AudioFrame
+from bus.messages.actor import ActorState, LossTold
 from bus.messages.base import Message
 from bus.messages.jobs import JobMoved
 from bus.messages.speech import SpeechSkipped, TranscriptFinal
@@ -129,7 +128,3 @@ class Figures:
         times[key] = now_ns
         if len(times) > MOST_OPEN:
             times.pop(next(iter(times)))
-
-
-NOT_COUNTED: Final = (Probe.topic, BrokerBeat.topic, AudioFrame.topic)
-"""The bus looking at itself; and the sound, which does not pass here."""

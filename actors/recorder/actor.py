@@ -16,7 +16,7 @@ import msgspec
 
 from actors.recorder.files import Flight, create
 from actors.recorder.listening import Listening
-from bus.messages.actor import BrokerBeat, Probe
+from bus.messages.actor import HOUSEKEEPING
 from bus.messages.audio import AudioOpened
 from bus.messages.base import Message
 from bus.messages.record import ABSENT_S, MAX_FILES, RecordStart, RecordState, RecordStop
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 FLUSH_S: Final = 1.0
 TRY_AGAIN_S: Final = 5.0
 """After the disk would not take any more."""
-HOUSEKEEPING: Final = (Probe.topic, BrokerBeat.topic)
-"""The bus looking at itself, of no use to a reader."""
 
 
 class Recorder:

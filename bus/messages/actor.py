@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from bus.messages.base import Body, Count, Line, Name
 
@@ -53,3 +53,7 @@ class BrokerBeat(Body, frozen=True, kw_only=True):
     """The broker talks to itself, to know that events come through."""
 
     topic: ClassVar[str] = "broker.beat"
+
+
+HOUSEKEEPING: Final = (Probe.topic, BrokerBeat.topic)
+"""The bus looking at itself: of no use to whoever shows, records or counts events."""
