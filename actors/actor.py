@@ -27,7 +27,7 @@ from bus.clock import SystemClock
 from bus.codec import Errors, Stamp
 from bus.errors import EarshotError, SetupError, WireError
 from bus.events import LoopBack, Publisher, Subscriber, monitor_event
-from bus.jobs import JobClient, Lease, LeaseHandler
+from bus.jobs import Accepted, CommitHandler, JobClient, Lease, LeaseHandler
 from bus.losses import CHECK_INTERVAL_S, Cause, Losses, Told
 from bus.messages.base import Body, Message
 from bus.messages.jobs import Job
@@ -102,18 +102,27 @@ class Runtime:
         self._handlers.append((topic, handler))
         self._subscriber.subscribe(topic)
 
-    def submit(self, job: Job, payload: bytes | None = None, on_accepted: Callable[[], None] | None = None) -> None:
+    def submit(self, job: Job, payload: bytes | None = None, on_accepted: Accepted | None = None) -> None:
         """Hand a job to the dispatcher, again and again until it has it; then call `on_accepted`."""
         self.jobs.submit(job, payload, on_accepted)
 
-    def work(self, queue: str, handler: LeaseHandler) -> None:
-        """Be a worker of `queue`: `handler` gets one lease at a time and ends it, now or later."""
+    def speculate(self, job: Job, payload: bytes | None = None, *, partial: bool = False) -> None:
+        """Have a job done ahead of time; submitting the same job commits it. Nothing may depend on it."""
+        self.jobs.speculate(job, payload, partial=partial)
+
+    def withdraw(self, turn: str) -> None:
+        """What is done ahead of this turn is void."""
+        self.jobs.withdraw(turn)
+
+    def work(self, queue: str, handler: LeaseHandler, on_committed: CommitHandler | None = None) -> None:
+        """Be a worker of `queue`: `handler` gets one lease at a time and ends it, now or later. `on_committed` gets the name and the job
+        of each lease ahead of time that had ended well and whose turn is wanted now."""
 
         def about_its_turn(lease: Lease) -> None:
             with self.log.about(lease.job.turn):
                 handler(lease)
 
-        self.jobs.work(queue, about_its_turn)
+        self.jobs.work(queue, about_its_turn, on_committed)
 
     @property
     def jobs(self) -> JobClient:

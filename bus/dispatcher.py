@@ -10,24 +10,25 @@ import sqlite3
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import msgspec
 import zmq
 
+from bus.ahead_desk import AheadDesk
 from bus.clock import Clock
 from bus.codec import Stamp, decode
 from bus.errors import WireError
 from bus.events import configure, received
+from bus.given_up import GivenUp
 from bus.leases import Board, Entry, Hold, Worker, bounded_ms
-from bus.limits import JOB_HIGH_WATER_MARK, MAX_UTTERANCE_S
+from bus.limits import JOB_HIGH_WATER_MARK
 from bus.losses import Cause
 from bus.messages.base import Body, Message
 from bus.messages.jobs import (
-    MAX_LISTED_JOBS,
     Job,
     JobAccepted,
     JobCancel,
+    JobDeclined,
     JobDone,
     JobExtend,
     JobFailed,
@@ -35,14 +36,13 @@ from bus.messages.jobs import (
     JobMoved,
     JobRefused,
     JobSettled,
+    JobSpeculate,
     JobsQuery,
-    JobsState,
     JobSubmit,
+    JobWithdraw,
     Parked,
     ParkedDrop,
     ParkedRetry,
-    ParkedSettled,
-    Remember,
     Transcribe,
     WorkerBye,
     WorkerHello,
@@ -52,7 +52,7 @@ from bus.peers import Peers
 from bus.resume import Limit, left_behind
 from bus.spool import Spool, Stored
 from bus.sqlite import fault_of
-from bus.timings import RETRIED
+from bus.terms import Terms
 from bus.trouble import Trouble
 
 RECLAIM_S = 1.0
@@ -98,8 +98,7 @@ class Dispatcher:
         """
         self._spool = spool
         self._clock = clock
-        self._deadlines_s = deadlines_s
-        self._hedge_after_s = hedge_after_s
+        self._terms = Terms(clock, deadlines_s, hedge_after_s)
         self._run = limit.run
         self._on_moved = on_moved
         self._trouble = Trouble(spool.path, on_trouble)
@@ -116,6 +115,8 @@ class Dispatcher:
         self.socket = context.socket(zmq.ROUTER)
         configure(self.socket, JOB_HIGH_WATER_MARK)
         self._peers = Peers(self.socket, stamp)
+        self._given_up = GivenUp(spool, self._board, clock, moment, on_count=on_count, on_moved=self._moved, wipe=self._plan_wiping)
+        self._ahead = AheadDesk(self._board, self._peers, clock, deadline_ns=self._terms.deadline_ns, on_moved=self._moved)
         self.socket.bind(endpoint)
 
     def receive(self) -> None:
@@ -135,6 +136,7 @@ class Dispatcher:
                 lease = entry.lease(entry.holds[key].attempt)
                 self._end_hold(entry, key, f"no result by its deadline from {key}", owes=True)
                 self._peers.tell(key, JobCancel(lease=lease))
+            self._ahead.tick()
             if self._left:
                 self._leave_behind()
             if self._sweep_at_ns is not None and self._sweep_at_ns <= now_ns:
@@ -150,7 +152,8 @@ class Dispatcher:
         now_ns = self._clock.monotonic_ns()
         if self._trouble.lasts:
             return TROUBLE_RETRY_S
-        due_ns = min(filter(None, (self._board.next_change_ns(now_ns), self._sweep_at_ns, self._tidy_at_ns)), default=None)
+        changes_ns = (self._board.next_change_ns(now_ns), self._ahead.next_change_ns(), self._sweep_at_ns, self._tidy_at_ns)
+        due_ns = min(filter(None, changes_ns), default=None)
         return None if due_ns is None else max(0.0, (due_ns - now_ns) / 1e9)
 
     def worker_exited(self, name: str, incarnation: str) -> None:
@@ -165,33 +168,47 @@ class Dispatcher:
     # -- messages -------------------------------------------------------------------------------------------------
 
     def _handle(self, peer: bytes, message: Message) -> None:
-        key = f"{message.envelope.sender}/{message.envelope.incarnation}"
         match message.body:
             case JobSubmit(job=job):
                 self._submit(peer, job, message.payload)
-            case WorkerHello() as hello:
-                self._hello(peer, key, hello)
+            case JobSpeculate() as wish:
+                self._speculate(wish, message.payload)
+            case JobWithdraw(turn=turn):
+                self._ahead.withdraw(turn)
+            case JobsQuery(stream=stream):
+                self._answer(peer, partial(self._given_up.state, stream))
+            case ParkedRetry(job_ids=job_ids):
+                self._answer(peer, partial(self._given_up.retry, job_ids))
+            case ParkedDrop(job_ids=job_ids):
+                self._answer(peer, partial(self._given_up.drop, job_ids))
+            case body:
+                self._hear_worker(peer, f"{message.envelope.sender}/{message.envelope.incarnation}", body)
+
+    def _hear_worker(self, peer: bytes, key: str, body: Body) -> None:
+        match body:
+            case WorkerHello():
+                self._hello(peer, key, body)
             case WorkerBye():
                 if self._peers.is_at(key, peer):
                     self._lose(key, "its worker stopped")
-            case JobDone() as done:
-                self._done(peer, key, done)
-            case JobFailed() as failed:
-                self._failed(peer, key, failed)
-            case JobExtend() as extend:
-                self._extend(key, extend)
-            case JobsQuery(stream=stream):
-                self._answer(peer, partial(self._state, stream))
-            case ParkedRetry(job_ids=job_ids):
-                self._answer(peer, partial(self._retry, job_ids))
-            case ParkedDrop(job_ids=job_ids):
-                self._answer(peer, partial(self._drop, job_ids))
-            case other:
-                raise WireError(f"{other.topic}: not for the dispatcher")
+            case JobDone():
+                self._done(peer, key, body)
+            case JobFailed():
+                self._failed(peer, key, body)
+            case JobDeclined():
+                self._declined(peer, key, body)
+            case JobExtend():
+                self._extend(key, body)
+            case _:
+                raise WireError(f"{body.topic}: not for the dispatcher")
 
     def _submit(self, peer: bytes, job: Job, payload: bytes | None) -> None:
+        taken = job.revision
         try:
             duplicate = self._spool.knows(job.id)
+            if isinstance(job.work, Transcribe) and not duplicate:
+                known = self._spool.first_revision(job.turn, job.stage)
+                duplicate, taken = (True, known) if known >= 0 else (False, taken)
             if not duplicate and len(self._board.entries) >= MAX_OPEN_JOBS:
                 self._trouble.tell(f"{MAX_OPEN_JOBS} jobs are open already; what is said now waits until some of them are done")
                 self._refuse(peer, job, f"{MAX_OPEN_JOBS} jobs are open already", "jobs-refused-full")
@@ -204,7 +221,12 @@ class Dispatcher:
             self._trouble.tell_disk(error)
             self._refuse(peer, job, f"the spool cannot be written: {fault_of(error, self._spool.path).text}", "jobs-refused-disk")
             return
-        self._say(peer, JobAccepted(job_id=job.id, duplicate=duplicate))
+        self._say(peer, JobAccepted(job_id=job.id, duplicate=duplicate, revision=taken))
+
+    def _speculate(self, wish: JobSpeculate, payload: bytes | None) -> None:
+        with self._trouble.caught():
+            if self._spool.newest_revision(wish.job.turn) < 0:  # else it was overtaken by the turn itself
+                self._ahead.speculate(wish, payload, self._moment())
 
     def _refuse(self, peer: bytes, job: Job, reason: str, cause: Cause) -> None:
         self._on_count(cause, job)
@@ -223,9 +245,14 @@ class Dispatcher:
     def _resume(self, key: str, hello: WorkerHello) -> bool:
         """A worker has a lease in its hands; return whether it may go on with it."""
         entry, lease = self._board.entries.get(hello.job_id), hello.lease
-        return entry is not None and self._board.resume(key, entry, Hold(entry.attempt_of(lease), *self._times_ns(entry.job)))
+        if self._ahead.holds(key, lease):
+            return True
+        return entry is not None and self._board.resume(
+            key, entry, Hold(entry.attempt_of(lease), self._terms.deadline_ns(entry.job), self._terms.late_ns(entry.job))
+        )
 
     def _extend(self, key: str, extend: JobExtend) -> None:
+        self._ahead.extend(key, extend)
         entry = self._board.entries.get(extend.job_id)
         hold = entry.held_as(key, extend.lease) if entry is not None else None
         if entry is not None and hold is not None:  # its worker is well, so it is not late either
@@ -233,6 +260,10 @@ class Dispatcher:
 
     def _done(self, peer: bytes, key: str, done: JobDone) -> None:
         entry = self._board.entries.get(done.job_id)
+        if entry is None and self._ahead.done(key, done):
+            self._board.credit(key, done.lease)
+            self._say(peer, JobSettled(lease=done.lease, accepted=True))
+            return
         if entry is not None:
             with self._trouble.caught() as trouble:
                 history = entry.history(key, done.lease, self._clock.monotonic_ns())
@@ -248,7 +279,7 @@ class Dispatcher:
             self._plan_wiping(entry.job)
             self._moved(entry.job, JobMoved(job_id=done.job_id, state="done", attempt=entry.attempt_of(done.lease), worker=key))
         owed = self._board.credit(key, done.lease)
-        if owed and entry is None:
+        if owed and entry is None and not done.lease.endswith("#0"):
             self._on_count("results-late", None)
         self._say(peer, JobSettled(lease=done.lease, accepted=entry is not None))
 
@@ -266,7 +297,7 @@ class Dispatcher:
                     continue
                 taken = [worker.key for _, worker in fresh if worker is not None]
                 worker = self._board.taker(job, entry.turn_order, entry.job.id, taken)
-                number, _ = self._spool.add(job, entry.turn_order, born=entry.born, worker=worker.key if worker else "")
+                number, _ = self._spool.add(job, entry.turn_order, born=entry.born, holders=_first_holder(worker))
                 fresh.append((Entry(job, number, entry.turn_order, entry.born), worker))
         return fresh
 
@@ -281,6 +312,8 @@ class Dispatcher:
         entry = self._board.entries.get(failed.job_id)
         # A repetition of an old word must not end the attempt that came after it.
         accepted = entry is not None and entry.held_as(key, failed.lease) is not None
+        if entry is None:
+            accepted = self._ahead.wait(key, failed.lease)
         if entry is not None and accepted:
             delay_s = max(bounded_ms(failed.delay_ms) / 1000, RETRY_DELAY_S)
             with self._trouble.caught() as trouble:
@@ -290,6 +323,17 @@ class Dispatcher:
         self._board.credit(key, failed.lease)
         self._say(peer, JobSettled(lease=failed.lease, accepted=accepted))
 
+    def _declined(self, peer: bytes, key: str, declined: JobDeclined) -> None:
+        entry = self._board.entries.get(declined.job_id)
+        accepted = self._ahead.wait(key, declined.lease)
+        if entry is not None and entry.held_as(key, declined.lease) is not None:  # it is wanted by now: let it be given out again
+            accepted = True
+            self._board.release(entry, key)
+            with self._trouble.caught():
+                self._spool.release(entry.job, entry.holders, "")
+        self._board.credit(key, declined.lease)
+        self._say(peer, JobSettled(lease=declined.lease, accepted=accepted))
+
     def _answer(self, peer: bytes, make: Callable[[], Body]) -> None:
         """Answer a question or do what the user wants; when the disk does not let us, say so."""
         try:
@@ -297,10 +341,6 @@ class Dispatcher:
         except sqlite3.Error as error:
             self._trouble.tell_disk(error)
             self._peers.send(peer, JobRefused(job_id="", reason=f"the spool cannot be used: {fault_of(error, self._spool.path).text}"))
-
-    def _state(self, stream: str) -> JobsState:
-        jobs = [entry.info() for entry in self._board.entries.values()] + [stored.info() for stored in self._spool.parked()]
-        return JobsState(jobs=[job for job in jobs if stream in ("", job.stream)][:MAX_LISTED_JOBS])
 
     # -- jobs -----------------------------------------------------------------------------------------------------
 
@@ -319,7 +359,7 @@ class Dispatcher:
         entry.awaited, entry.found_ns = dict(stored.holders), self._clock.monotonic_ns()
         if stored.holders:
             hears_nothing = isinstance(stored.job.work, Transcribe)
-            entry.not_before_ns = self._times_ns(stored.job)[0] if hears_nothing else self._in_ns(RECLAIM_S)
+            entry.not_before_ns = self._terms.deadline_ns(stored.job) if hears_nothing else self._in_ns(RECLAIM_S)
         return entry
 
     def _leave_behind(self) -> None:
@@ -335,15 +375,32 @@ class Dispatcher:
         self._left = []
 
     def _add(self, job: Job, payload: bytes | None) -> None:
-        """Take in a new job that somebody submitted."""
+        """Take in a new job that somebody submitted, with what was done of it ahead of time."""
         kin = self._board.first_of_turn(job.turn)
         known, born = (kin.turn_order, kin.born) if kin is not None else (None, self._moment())
-        worker = self._board.taker(job, known or sys.maxsize, "", ())
-        number, turn_order = self._spool.add(job, known, payload, born=born, worker=worker.key if worker else "")
+        blocked = any(entry.job.stream == job.stream and entry is not kin for entry in self._board.entries.values())
+        chain, committed = self._ahead.commit(job, blocked=blocked)
+        tip = committed.tip
+        worker = None if committed.holders else self._board.taker(tip, known or sys.maxsize, "", ())
+        try:
+            with self._spool.transaction():
+                for job_id in committed.done:
+                    self._spool.finish(job_id)
+                sound = payload if tip.id == job.id else None
+                number, turn_order = self._spool.add(tip, known, sound, born=born, holders=committed.holders or _first_holder(worker))
+        except sqlite3.Error:
+            if chain is not None:
+                self._ahead.abandon(chain)
+            raise
+        entry = Entry(tip, number, turn_order, born)
         self._moved(job, JobMoved(job_id=job.id, state="submitted"))
-        self._begin([(Entry(job, number, turn_order, born), worker)], payload)
+        if chain is not None:
+            entry.holds = chain.entry.holds
+            self._ahead.written(chain, job)
+        self._begin([(entry, worker)], sound)
 
     def _lose(self, key: str, reason: str) -> None:
+        self._ahead.gone(key)
         entry = self._board.gone(key, self._clock.monotonic_ns(), reason)
         if entry is not None:
             with self._trouble.caught():
@@ -377,7 +434,7 @@ class Dispatcher:
         self._on_count("jobs-parked", job)
         self._moved(job, JobMoved(job_id=job.id, state="parked", attempt=entry.attempts, worker=worker, reason=reason))
         for stored in surplus:
-            self._dropped(stored.job, f"more than {MAX_PARKED} jobs were given up, and this one was the oldest")
+            self._given_up.dropped(stored.job, f"more than {MAX_PARKED} jobs were given up, and this one was the oldest")
 
     def _give_up(self, entry: Entry, reason: str, *, aloud: bool = True) -> Entry:
         """Within a transaction: set a job aside, and add the notice from which the user hears of it. A notice itself is replaced."""
@@ -395,47 +452,6 @@ class Dispatcher:
         number, _ = self._spool.add(told, entry.turn_order, born=entry.born)
         return Entry(told, number, entry.turn_order, entry.born)
 
-    # -- given-up jobs --------------------------------------------------------------------------------------------
-
-    def _retry(self, job_ids: Sequence[str]) -> ParkedSettled:
-        """Put given-up jobs back, as the newest revision of their turn: all that follows is new work then, and no repetition."""
-        fresh: list[Entry] = []
-        with self._spool.transaction():
-            parked = [stored for stored in self._spool.parked() if stored.job.id in job_ids]
-            for stored in parked:
-                job = self._revised(stored.job)
-                payload, born = self._spool.payload(stored.job.id), self._moment()
-                number, turn_order = self._spool.add(job, None, payload, born=born)
-                self._spool.finish(stored.job.id)
-                fresh.append(Entry(job, number, turn_order, born))
-        for entry in fresh:
-            self._board.add(entry)
-            self._moved(entry.job, JobMoved(job_id=entry.job.id, state="retried"))
-        for stored in parked:
-            self._plan_wiping(stored.job)
-        return ParkedSettled(job_ids=[stored.job.id for stored in parked])
-
-    def _revised(self, job: Job) -> Job:
-        """The job as the next revision of its turn. Its times and attempts begin anew, but those of a turn that was only to be
-        remembered: that is no late answer, the user has had it."""
-        anew: dict[str, Any] = {} if isinstance(job.work, Remember) else {"marks": {RETRIED: self._clock.monotonic_ns()}, "history": []}
-        return msgspec.structs.replace(job, revision=self._spool.newest_revision(job.turn) + 1, **anew)
-
-    def _drop(self, job_ids: Sequence[str]) -> ParkedSettled:
-        parked = [stored for stored in self._spool.parked() if stored.job.id in job_ids]
-        with self._spool.transaction():
-            for stored in parked:
-                self._spool.finish(stored.job.id)
-        self._spool.tidy()
-        for stored in parked:
-            self._dropped(stored.job, "by the user")
-        return ParkedSettled(job_ids=[stored.job.id for stored in parked])
-
-    def _dropped(self, job: Job, reason: str) -> None:
-        self._plan_wiping(job)
-        self._on_count("parked-dropped", job)
-        self._moved(job, JobMoved(job_id=job.id, state="dropped", reason=reason))
-
     # -- leases ---------------------------------------------------------------------------------------------------
 
     def _give_out(self) -> None:
@@ -452,6 +468,7 @@ class Dispatcher:
                     self._spool.lease(entry.job, {**entry.holders, worker.key: entry.attempts + 1})
                     all_there = self._offer(worker, entry, payload) and all_there
                     self._trouble.written()
+        self._ahead.give_out()
         unsaid, self._unsaid = self._unsaid, []
         for say in unsaid:
             say()
@@ -459,7 +476,7 @@ class Dispatcher:
     def _offer(self, worker: Worker, entry: Entry, payload: bytes | None) -> bool:
         """The attempt is in the spool: the worker gets it. Return False when it is not there: that was no attempt."""
         state = "leased" if entry.waiting else "hedged"
-        deadline_ns, late_ns = self._times_ns(entry.job)
+        deadline_ns, late_ns = self._terms.deadline_ns(entry.job), self._terms.late_ns(entry.job)
         hold = self._board.lease(worker, entry, deadline_ns, late_ns, now_ns=self._clock.monotonic_ns())
         deadline_ms = (deadline_ns - self._clock.monotonic_ns()) // 1_000_000
         offer = JobLease(lease=entry.lease(hold.attempt), attempt=hold.attempt, deadline_ms=deadline_ms, job=entry.job)
@@ -471,13 +488,6 @@ class Dispatcher:
             self._on_count("jobs-hedged", entry.job)
         self._moved(entry.job, JobMoved(job_id=entry.job.id, state=state, attempt=hold.attempt, worker=worker.key))
         return True
-
-    def _times_ns(self, job: Job) -> tuple[int, int | None]:
-        """When a lease that is given now ends, and from when on a second worker may have the job too."""
-        audio_s = min(max(job.work.audio_ms / 1000, 0.0), MAX_UTTERANCE_S) if isinstance(job.work, Transcribe) else 0.0
-        deadline_ns = self._in_ns(self._deadlines_s.get(job.stage, 10.0) + 10 * audio_s)
-        can_be_hedged = job.work.can_be_hedged and self._hedge_after_s > 0
-        return deadline_ns, self._in_ns(self._hedge_after_s + audio_s) if can_be_hedged else None
 
     def _in_ns(self, seconds: float) -> int:
         return self._clock.monotonic_ns() + round(seconds * 1e9)
@@ -497,3 +507,8 @@ class Dispatcher:
 
     def _moved(self, job: Job, moved: JobMoved) -> None:
         self._unsaid.append(partial(self._on_moved, job, moved))
+
+
+def _first_holder(worker: Worker | None) -> dict[str, int]:
+    """Who has the first attempt at a new job."""
+    return {worker.key: 1} if worker is not None else {}

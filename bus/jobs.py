@@ -20,9 +20,12 @@ from bus.events import configure, monitor_event, received
 from bus.limits import JOB_HIGH_WATER_MARK, MAX_MARKS_TAKEN, MAX_REASON_CHARS
 from bus.messages.base import Body, Message
 from bus.messages.jobs import (
+    Ahead,
     Job,
     JobAccepted,
     JobCancel,
+    JobCommitted,
+    JobDeclined,
     JobDone,
     JobExtend,
     JobFailed,
@@ -30,9 +33,11 @@ from bus.messages.jobs import (
     JobLease,
     JobRefused,
     JobSettled,
+    JobSpeculate,
     JobsQuery,
     JobsState,
     JobSubmit,
+    JobWithdraw,
     ParkedRetry,
     ParkedSettled,
     WorkerBye,
@@ -40,6 +45,8 @@ from bus.messages.jobs import (
 )
 from bus.security import connect
 
+Accepted = Callable[[int], None]
+"""Gets the revision of the turn that is in the spool; see `JobAccepted`."""
 Settled = TypeVar("Settled", bound=Body)
 ATTEMPTS_PER_REVISION = 10_000
 
@@ -54,11 +61,15 @@ class Lease:
     job: Job
     payload: bytes | None
     attempt: int
-    """Counts from 1."""
+    """Counts from 1; 0 for one that began ahead of time."""
     deadline_ms: int
     """Counted from when the lease was given; afterwards the job goes to another worker."""
     id: str
     _client: JobClient = field(repr=False)
+    ahead: Ahead = ""
+    """Not empty: this is work ahead of time, see `bus.ahead`. Nothing of it may be seen or heard outside before the commit."""
+    on_commit: Callable[[], None] | None = None
+    """Called when what was ahead of time is wanted: `ahead` is empty from then on, and `job` has the marks that it has now."""
     cancelled: bool = False
     """The lease has ended without us: it ran out, or another's result was first. Ours will most likely be thrown away."""
     on_cancel: Callable[[], None] | None = None
@@ -72,6 +83,10 @@ class Lease:
     def failed(self, reason: str, *, retry: bool, delay_ms: int = 0) -> None:
         """End the lease badly. `reason` may be shown to the user. Without `retry` the job is parked at once."""
         self._end(JobFailed(lease=self.id, job_id=self.job.id, reason=reason[:MAX_REASON_CHARS], retry=retry, delay_ms=delay_ms))
+
+    def decline(self) -> None:
+        """End a lease ahead of time: the job waits for the commit, and comes again then."""
+        self._end(JobDeclined(lease=self.id, job_id=self.job.id))
 
     def extend(self, deadline_ms: int) -> None:
         """Ask for a new deadline, `deadline_ms` from now: for a worker that waits for something and is well."""
@@ -87,20 +102,28 @@ class Lease:
         a reply heed only the newest."""
         return self.job.revision * ATTEMPTS_PER_REVISION + self.attempt
 
-    def _end(self, body: JobDone | JobFailed) -> None:
+    def commit(self, job: Job) -> None:
+        """The job is wanted; called by the client."""
+        self.job, self.ahead = job, ""
+        if self.on_commit is not None:
+            self.on_commit()
+
+    def _end(self, body: JobDone | JobFailed | JobDeclined) -> None:
         assert not self._ended, f"the lease of {self.job.id} was ended twice"
         self._ended = True
         self._client.end_lease(self, body)
 
 
 LeaseHandler = Callable[[Lease], None]
+CommitHandler = Callable[[str, Job], None]
+"""Gets the name of a lease ahead of time that had ended well, and its job as it is now that it is wanted."""
 
 
 @dataclass
 class _Unsent:
     body: Body
     payload: bytes | None = None
-    on_accepted: Callable[[], None] | None = None
+    on_accepted: Accepted | None = None
     refused: bool = False
 
 
@@ -128,6 +151,7 @@ class JobClient:
         self._lease: Lease | None = None
         self._queue = ""
         self._handler: LeaseHandler | None = None
+        self._on_committed: CommitHandler | None = None
         self._connected = False
         self._quiet_s = 0
         self.socket = context.socket(zmq.DEALER)
@@ -135,8 +159,8 @@ class JobClient:
         self.monitor = self.socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
         connect(self.socket, endpoint)
 
-    def submit(self, job: Job, payload: bytes | None = None, on_accepted: Callable[[], None] | None = None) -> None:
-        """Hand over a job; `on_accepted` is called once it is in the spool.
+    def submit(self, job: Job, payload: bytes | None = None, on_accepted: Accepted | None = None) -> None:
+        """Hand over a job; `on_accepted` is called once it is in the spool. What was speculated of it counts then.
 
         Jobs come into the spool in the order of these calls, for that is the order in which turns are answered. So each is sent once
         the one before it is there: of two that were on their way to a dispatcher that dies, the second might arrive alone.
@@ -145,9 +169,19 @@ class JobClient:
         if len(self._submitted) == 1:
             self._send_next()
 
-    def work(self, queue: str, handler: LeaseHandler) -> None:
+    def speculate(self, job: Job, payload: bytes | None = None, *, partial: bool = False) -> None:
+        """Have a job done ahead of time, if the dispatcher is there and somebody is free. Never repeated: it would be too late."""
+        if self._connected:
+            self._send(_Unsent(JobSpeculate(job=job, partial=partial), payload))
+
+    def withdraw(self, turn: str) -> None:
+        """What is done ahead of this turn is void."""
+        if self._connected:
+            self._send(_Unsent(JobWithdraw(turn=turn)))
+
+    def work(self, queue: str, handler: LeaseHandler, on_committed: CommitHandler | None = None) -> None:
         """Offer this process as a worker of `queue`."""
-        self._queue, self._handler = queue, handler
+        self._queue, self._handler, self._on_committed = queue, handler, on_committed
         self._hello()
 
     def retry_parked(self, job_ids: Sequence[str]) -> None:
@@ -159,6 +193,11 @@ class JobClient:
     def outstanding(self) -> int:
         """How many submissions and lease ends have not been acknowledged."""
         return len(self._submitted) + len(self._ending)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the dispatcher is there."""
+        return self._connected
 
     @property
     def lease(self) -> Lease | None:
@@ -191,7 +230,7 @@ class JobClient:
                 self._send(unsent)
             self._send_next()
 
-    def end_lease(self, lease: Lease, body: JobDone | JobFailed) -> None:
+    def end_lease(self, lease: Lease, body: JobDone | JobFailed | JobDeclined) -> None:
         """Tell how `lease` ended; called by the lease."""
         if self._lease is lease:
             self._lease = None
@@ -237,12 +276,12 @@ class JobClient:
 
     def _handle(self, message: Message) -> None:
         match message.body:
-            case JobAccepted(job_id=job_id):
+            case JobAccepted(job_id=job_id, revision=revision):
                 unsent = self._submitted.pop(job_id, None)
                 if unsent is not None:
                     self._send_next()
                     if unsent.on_accepted is not None:
-                        unsent.on_accepted()
+                        unsent.on_accepted(revision)
             case JobRefused(job_id=job_id, reason=reason):
                 self._refused(job_id, reason)
             case JobSettled(lease=lease):
@@ -251,6 +290,8 @@ class JobClient:
                 self._begin(offer, message.payload)
             case JobCancel(lease=lease):
                 self._cancel(lease)
+            case JobCommitted(lease=lease, job=job):
+                self._commit(lease, job)
             case ParkedSettled():
                 pass
             case other:
@@ -273,6 +314,12 @@ class JobClient:
         elif lease not in self._ending:
             self._hello()  # it never reached us: we are free
 
+    def _commit(self, lease: str, job: Job) -> None:
+        if self._lease is not None and self._lease.id == lease:
+            self._lease.commit(job)
+        elif self._on_committed is not None:
+            self._on_committed(lease, job)
+
     def _begin(self, offer: JobLease, payload: bytes | None) -> None:
         # A repeated hello can bring an offer for the lease that is already held, or one that has just been ended.
         if self._handler is None or offer.lease in self._ending or (self._lease and self._lease.id == offer.lease):
@@ -280,7 +327,7 @@ class JobClient:
         job = offer.job
         if len(job.marks) > MAX_MARKS_TAKEN:
             job = msgspec.structs.replace(job, marks=dict(islice(job.marks.items(), MAX_MARKS_TAKEN)))
-        self._lease = Lease(job, payload, offer.attempt, offer.deadline_ms, offer.lease, self)
+        self._lease = Lease(job, payload, offer.attempt, offer.deadline_ms, offer.lease, self, offer.ahead)
         self._handler(self._lease)
 
 

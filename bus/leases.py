@@ -31,7 +31,7 @@ class Hold:
     """One worker's lease on one job."""
 
     attempt: int
-    """Counts from 1."""
+    """Counts from 1; 0 for one that began ahead of time."""
     deadline_ns: int
     """The lease ends then."""
     late_ns: int | None = None
@@ -209,7 +209,8 @@ class Board:
             return entry.holds[key].attempt == hold.attempt
         taken = {other.attempt for other in entry.holds.values()}
         full = len(entry.holds) >= (MAX_HOLDERS if entry.job.work.can_be_hedged else 1)
-        if worker.job_id or full or hold.attempt in taken or not 1 <= hold.attempt <= entry.attempts:
+        is_known = 1 <= hold.attempt <= entry.attempts or entry.awaited.get(key) == hold.attempt
+        if worker.job_id or full or hold.attempt in taken or not is_known:
             return False
         self._take(worker, entry, hold if entry.found_ns is None else replace(hold, begun_ns=entry.found_ns))
         return True
@@ -301,6 +302,19 @@ class Board:
         hold = Hold(entry.attempts, deadline_ns, late_ns, now_ns)
         self._take(worker, entry, hold)
         return hold
+
+    def lease_ahead(self, worker: Worker, entry: Entry, deadline_ns: int, *, now_ns: int) -> Hold:
+        """The worker has a job that is not wanted yet. That is no attempt."""
+        hold = Hold(0, deadline_ns, None, now_ns)
+        self._take(worker, entry, hold)
+        return hold
+
+    def ready(self, now_ns: int) -> Iterator[Entry]:
+        """The jobs that could be done now, if there were a worker."""
+        first_turn = self._first_turns()
+        for entry in self.entries.values():
+            if self._is_ready(entry, now_ns) and not self.exhausted(entry) and not _must_wait(entry, first_turn):
+                yield entry
 
     def never_reached(self, worker: Worker, entry: Entry) -> None:
         """The worker is not there, so that was no attempt. It will say hello when it is back."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 SAMPLE_RATE_HZ = 16_000
 FRAME_MS = 30

@@ -7,7 +7,7 @@ disk flush for each step.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,9 +132,17 @@ class Spool:
 
     def newest_revision(self, turn: str) -> int:
         """The highest revision of any job of a turn; -1 when none is known."""
+        return max(self._revisions(turn), default=-1)
+
+    def first_revision(self, turn: str, stage: str) -> int:
+        """The lowest revision of a stage of a turn; -1 when none is known."""
+        return min(self._revisions(f"{turn}/{stage}"), default=-1)
+
+    def _revisions(self, what: str) -> Iterator[int]:
         query = "SELECT job_id FROM {} WHERE job_id > ?1 || '/' AND job_id < ?1 || '0'"  # '0' comes after '/'
-        known = (row for table in ("jobs", "finished") for row in self._db.execute(query.format(table), (turn,)))
-        return max((int(job_id.rpartition("/")[2]) for (job_id,) in known), default=-1)
+        for table in ("jobs", "finished"):
+            for (job_id,) in self._db.execute(query.format(table), (what,)):
+                yield int(job_id.rpartition("/")[2])
 
     def last_run(self) -> str:
         """Which run of the assistant used the spool last; empty when none did."""
@@ -147,10 +155,13 @@ class Spool:
             self._db.execute("DELETE FROM runs")
             self._db.execute("INSERT INTO runs VALUES (?)", (run,))
 
-    def add(self, job: Job, turn_order: int | None, payload: bytes | None = None, *, born: Moment, worker: str = "") -> tuple[int, int]:
-        """Write a new job down; return (its number, its turn's order). Without `turn_order` its turn is new. With `worker` its first
-        attempt is counted at once, as `lease` does."""
-        values = (job.id, turn_order or 0, msgspec.msgpack.encode(job), int(bool(worker)), _holders({worker: 1} if worker else {}), *born)
+    def add(
+        self, job: Job, turn_order: int | None, payload: bytes | None = None, *, born: Moment, holders: Mapping[str, int] | None = None
+    ) -> tuple[int, int]:
+        """Write a new job down; return (its number, its turn's order). Without `turn_order` its turn is new. With `holders` it is in
+        their hands at once, as after `lease`."""
+        held = holders or {}
+        values = (job.id, turn_order or 0, msgspec.msgpack.encode(job), max(held.values(), default=0), _holders(held), *born)
         insert = "INSERT INTO jobs (job_id, turn_order, job, attempts, holders, boot, boot_ns, wall_ns) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
         with self.transaction():
             number = self._db.execute(insert, values).lastrowid or 0

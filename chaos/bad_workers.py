@@ -32,7 +32,7 @@ class BadWhisper:
         self._runtime = runtime
         self._jobs = 0
         work = runtime.work
-        runtime.work = lambda queue, handler: work(queue, self._spoilt(handler))  # type: ignore[method-assign]
+        runtime.work = lambda queue, handler, on_committed=None: work(queue, self._spoilt(handler), on_committed)  # type: ignore[method-assign]
         self._whisper = Whisper(runtime)
 
     def close(self) -> None:

@@ -36,6 +36,8 @@ def _example(info: mi.Type) -> Any:
             return {_example(key): _example(value)}
         case mi.UnionType(types=types):
             return _example(types[0])
+        case mi.LiteralType(values=values):
+            return values[0]
         case mi.NoneType():
             return None
     raise AssertionError(f"no example for {info}: add it here")
@@ -68,6 +70,8 @@ def _strategy(info: mi.Type) -> st.SearchStrategy[Any]:
             return st.dictionaries(_strategy(key), _strategy(value), max_size=3)
         case mi.UnionType(types=types):
             return st.one_of([_strategy(each) for each in types])
+        case mi.LiteralType(values=values):
+            return st.sampled_from(values)
         case mi.NoneType():
             return st.none()
     raise AssertionError(f"no strategy for {info}: add it here")

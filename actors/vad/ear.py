@@ -137,7 +137,7 @@ class Ear:
         job = Job(turn=turn, stream=self._stream, work=work, marks=marks)
         self._runtime.submit(job, segment.pcm, on_accepted=self._when_accepted(segment, turn))
 
-    def _when_accepted(self, segment: Segment, turn: str) -> Callable[[], None]:
+    def _when_accepted(self, segment: Segment, turn: str) -> Callable[[int], None]:
         ended = speech.SpeechEnded(
             first_sample=segment.start_sample,
             end_sample=segment.end_sample,
@@ -145,7 +145,7 @@ class Ear:
             cut=segment.continues,
         )
 
-        def accepted() -> None:
+        def accepted(_revision: int) -> None:
             self._publish(ended, turn)
             if self._unaccepted.pop(turn, None) is not None:
                 self._commit(at_once=True)

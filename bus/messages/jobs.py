@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 from msgspec import Meta
@@ -14,6 +14,8 @@ from bus.messages.turn import MAX_PAST_ATTEMPTS, LostReason, Round
 MAX_FOLLOW_UPS = 64
 MAX_REVISION = 1_000_000
 MAX_LISTED_JOBS = 500
+Revision = Annotated[int, Meta(ge=0, le=MAX_REVISION)]
+Ahead = Literal["", "speculative", "partial"]
 
 
 class Work(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="stage"):
@@ -132,7 +134,8 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     turn: PlainName
     stream: PlainName
     work: AnyWork
-    revision: Annotated[int, Meta(ge=0, le=MAX_REVISION)] = 0
+    revision: Revision = 0
+    """How much of the turn had been heard: the number of frames of its sound. Tried again by the user, it counts on from there."""
     marks: Annotated[dict[Name, Nanoseconds], Meta(max_length=MAX_MARKS)] = {}
     """When the turn passed which point, in monotonic ns; see `bus.timings`."""
     history: Annotated[list[Attempt], Meta(max_length=MAX_PAST_ATTEMPTS)] = []
@@ -165,6 +168,26 @@ class JobAccepted(Body, frozen=True, kw_only=True):
     topic: ClassVar[str] = "job.accepted"
     job_id: Key
     duplicate: bool
+    revision: Revision = 0
+    """Of the turn's speech that is in the spool: another than the submitter's own when a predecessor of his ended the utterance
+    elsewhere. What it holds is not taken twice."""
+
+
+class JobSpeculate(Body, frozen=True, kw_only=True):
+    """Do this ahead of time: the turn may yet go on. The payload goes with the job. Not acknowledged; what was ahead of the same turn
+    before is void. Submitting the same job commits what was done."""
+
+    topic: ClassVar[str] = "job.speculate"
+    job: Job
+    partial: bool = False
+    """Only if there is room, and nothing follows of it: somebody is still speaking."""
+
+
+class JobWithdraw(Body, frozen=True, kw_only=True):
+    """What is done ahead of this turn is void: its speaker goes on, or said nothing."""
+
+    topic: ClassVar[str] = "job.withdraw"
+    turn: PlainName
 
 
 class JobRefused(Body, frozen=True, kw_only=True):
@@ -202,6 +225,26 @@ class JobLease(Body, frozen=True, kw_only=True):
     deadline_ms: DeadlineMs
     """From now."""
     job: Job
+    ahead: Ahead = ""
+    """Empty: the job is wanted. `speculative`: the turn may yet go on, so nothing of this may be seen or heard outside until it is
+    committed. `partial`: the speaker has not even paused."""
+
+
+class JobCommitted(Body, frozen=True, kw_only=True):
+    """A job that was leased as speculative is wanted: its result, past or to come, counts."""
+
+    topic: ClassVar[str] = "job.committed"
+    lease: Key
+    job: Job
+    """With the marks that it has now."""
+
+
+class JobDeclined(Body, frozen=True, kw_only=True):
+    """The worker does not do this ahead of time. The job waits for the commit."""
+
+    topic: ClassVar[str] = "job.declined"
+    lease: Key
+    job_id: Key
 
 
 class JobCancel(Body, frozen=True, kw_only=True):
@@ -310,7 +353,8 @@ class JobMoved(Body, frozen=True, kw_only=True):
     job_id: Key
     state: Name
     """`submitted`, `leased`, `hedged` (leased to a second worker too), `released` (one of two gave it back, the other goes on),
-    `requeued`, `done`, `parked`, `retried` (by the user: no longer parked) or `dropped`."""
+    `requeued`, `done`, `parked`, `retried` (by the user: no longer parked) or `dropped`. Of work ahead of time: `ahead` (leased),
+    `stale` (void) and `committed`."""
     attempt: Count = 0
     worker: Line = ""
     reason: Line = ""

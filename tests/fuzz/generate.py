@@ -16,7 +16,7 @@ from msgspec.msgpack import Ext
 
 from bus.codec import decode
 from bus.errors import WireError
-from bus.limits import MAX_FRAMES, MAX_HEAD_BYTES, MAX_TOPIC_BYTES
+from bus.limits import MAX_FRAMES, MAX_HEAD_BYTES, MAX_TOPIC_BYTES, SCHEMA_VERSION
 from bus.messages import body_types
 from bus.messages.base import Body, Envelope
 
@@ -126,7 +126,7 @@ class Generator:
     def _envelope(self, hostile: bool) -> list[Any]:
         self._seq += 1
         values = self._value(_info(Envelope), hostile and self.random.random() < 0.2)
-        values["version"] = 1
+        values["version"] = SCHEMA_VERSION
         return [values[field] for field in Envelope.__struct_fields__]
 
     def _value(self, info: mi.Type, hostile: bool) -> Any:
@@ -199,7 +199,7 @@ class Generator:
     def _wrong_version(self) -> list[bytes]:
         kind = self._kind()
         envelope = self._envelope(False)
-        envelope[0] = self.random.choice((0, 2, 255, -1, 2**63))
+        envelope[0] = self.random.choice((0, SCHEMA_VERSION + 1, 255, -1, 2**63))
         return self._frames(kind.topic, envelope, self._value(_info(kind), False))
 
     def _wrong_fields(self) -> list[bytes]:

@@ -18,14 +18,14 @@ import bus.messages
 from bus.clock import ManualClock
 from bus.codec import Errors, Stamp, decode, encode
 from bus.errors import WireError
-from bus.limits import MAX_HEAD_BYTES, MAX_PAYLOAD_BYTES
+from bus.limits import MAX_HEAD_BYTES, MAX_PAYLOAD_BYTES, SCHEMA_VERSION
 from bus.messages import Body, Envelope, body_types
 from bus.messages.actor import Probe
 from bus.messages.jobs import AnyWork, Job, JobSubmit
 from tests.examples import any_of, example
 
 GOLDEN = Path(__file__).parents[2] / "data" / "wire" / "golden.json"
-ENVELOPE = Envelope(version=1, sender="mic", incarnation="a.1", seq=3, mono_ns=5, wall_ns=6, turn="t", stream="mic")
+ENVELOPE = Envelope(version=SCHEMA_VERSION, sender="mic", incarnation="a.1", seq=3, mono_ns=5, wall_ns=6, turn="t", stream="mic")
 ALL = sorted(body_types().items())
 
 
@@ -105,8 +105,8 @@ PLAIN = msgspec.to_builtins(ENVELOPE)
         (_head(PLAIN, {}), "nonce"),
         (_head(PLAIN, {"nonce": 7}), "nonce"),
         (_head(PLAIN, {"nonce": "n", "more": 1}), "unknown field"),
-        (_head([2, *PLAIN[1:]], {"nonce": "n"}), "schema version 2"),
-        (_head([2, "another shape"], {"other": 7}), "schema version 2"),
+        (_head([9, *PLAIN[1:]], {"nonce": "n"}), "schema version 9"),
+        (_head([9, "another shape"], {"other": 7}), "schema version 9"),
         (_head(PLAIN[:3], {"nonce": "n"}), "probe"),
         (_head([*PLAIN, "more"], {"nonce": "n"}), "probe"),
     ],

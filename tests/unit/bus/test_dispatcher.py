@@ -14,8 +14,8 @@ from tests.unit.bus.plane import Plane, heard, plain, speech, told
 
 def test_a_submitted_job_reaches_a_worker_with_its_sound(plane: Plane) -> None:
     _, leases = plane.worker("whisper-1", "stt")
-    accepted: list[bool] = []
-    plane.client("vad").submit(speech(), b"pcm", lambda: accepted.append(True))
+    accepted: list[int] = []
+    plane.client("vad").submit(speech(), b"pcm", accepted.append)
     plane.until(lambda: leases and accepted)
     assert (leases[0].job, leases[0].payload, leases[0].attempt) == (speech(), b"pcm", 1)
 

@@ -63,7 +63,7 @@ def test_a_finished_job_is_still_known(tmp_path: Path) -> None:
 
 def test_a_job_that_is_leased_as_it_comes_to_be_has_its_attempt_counted(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool")
-    spool.add(job(), None, born=NOW, worker="whisper-1/x")
+    spool.add(job(), None, born=NOW, holders={"whisper-1/x": 1})
     (stored,) = spool.load()
     assert (stored.attempts, stored.holders) == (1, {"whisper-1/x": 1})
 

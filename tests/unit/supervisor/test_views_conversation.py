@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bus.limits import SCHEMA_VERSION
 from bus.messages.actor import ActorState, LossTold
 from bus.messages.audio import AudioGap
 from bus.messages.base import Body, Envelope, Message
@@ -32,7 +33,7 @@ TIMINGS = {
 
 
 def event(body: Body, turn: str = "t1", stream: str = "mic", mono_ns: int = 0) -> Message:
-    envelope = Envelope(version=1, sender="x", incarnation="i", seq=0, mono_ns=mono_ns, wall_ns=0, turn=turn, stream=stream)
+    envelope = Envelope(version=SCHEMA_VERSION, sender="x", incarnation="i", seq=0, mono_ns=mono_ns, wall_ns=0, turn=turn, stream=stream)
     return Message(body.topic, envelope, body)
 
 

@@ -1,0 +1,86 @@
+"""Jobs that were given up, in the hands of the user: listed with the open ones, tried again, dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from bus.clock import Clock
+from bus.leases import Board, Entry
+from bus.losses import Cause
+from bus.messages.jobs import MAX_LISTED_JOBS, Job, JobMoved, JobsState, ParkedSettled, Remember
+from bus.moments import Moment
+from bus.spool import Spool
+from bus.timings import RETRIED
+
+
+class GivenUp:
+    """What the user does about them. All of it raises sqlite3.Error, and then nothing was done."""
+
+    def __init__(
+        self,
+        spool: Spool,
+        board: Board,
+        clock: Clock,
+        moment: Callable[[], Moment],
+        *,
+        on_count: Callable[[Cause, Job | None], None],
+        on_moved: Callable[[Job, JobMoved], None],
+        wipe: Callable[[Job], None],
+    ) -> None:
+        """`wipe` plans that what such a job held is overwritten."""
+        self._spool = spool
+        self._board = board
+        self._clock = clock
+        self._moment = moment
+        self._on_count = on_count
+        self._on_moved = on_moved
+        self._wipe = wipe
+
+    def state(self, stream: str) -> JobsState:
+        """All open and all given-up jobs, of one stream or (empty) of all."""
+        jobs = [entry.info() for entry in self._board.entries.values()] + [stored.info() for stored in self._spool.parked()]
+        return JobsState(jobs=[job for job in jobs if stream in ("", job.stream)][:MAX_LISTED_JOBS])
+
+    def retry(self, job_ids: Sequence[str]) -> ParkedSettled:
+        """Put given-up jobs back, as the newest revision of their turn: all that follows is new work then, and no repetition."""
+        fresh: list[Entry] = []
+        with self._spool.transaction():
+            parked = [stored for stored in self._spool.parked() if stored.job.id in job_ids]
+            for stored in parked:
+                job = self._revised(stored.job)
+                payload, born = self._spool.payload(stored.job.id), self._moment()
+                number, turn_order = self._spool.add(job, None, payload, born=born)
+                self._spool.finish(stored.job.id)
+                fresh.append(Entry(job, number, turn_order, born))
+        for entry in fresh:
+            self._board.add(entry)
+            self._on_moved(entry.job, JobMoved(job_id=entry.job.id, state="retried"))
+        for stored in parked:
+            self._wipe(stored.job)
+        return ParkedSettled(job_ids=[stored.job.id for stored in parked])
+
+    def drop(self, job_ids: Sequence[str]) -> ParkedSettled:
+        """Remove given-up jobs, and wipe what was said in them."""
+        parked = [stored for stored in self._spool.parked() if stored.job.id in job_ids]
+        with self._spool.transaction():
+            for stored in parked:
+                self._spool.finish(stored.job.id)
+        self._spool.tidy()
+        for stored in parked:
+            self.dropped(stored.job, "by the user")
+        return ParkedSettled(job_ids=[stored.job.id for stored in parked])
+
+    def dropped(self, job: Job, reason: str) -> None:
+        """A given-up job is gone: tell of it, and have it wiped."""
+        self._wipe(job)
+        self._on_count("parked-dropped", job)
+        self._on_moved(job, JobMoved(job_id=job.id, state="dropped", reason=reason))
+
+    def _revised(self, job: Job) -> Job:
+        """The job as the next revision of its turn. Its times and attempts begin anew, but those of a turn that was only to be
+        remembered: that is no late answer, the user has had it."""
+        anew: dict[str, Any] = {} if isinstance(job.work, Remember) else {"marks": {RETRIED: self._clock.monotonic_ns()}, "history": []}
+        return msgspec.structs.replace(job, revision=self._spool.newest_revision(job.turn) + 1, **anew)

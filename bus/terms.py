@@ -1,0 +1,38 @@
+"""How long a worker may have a job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bus.clock import Clock
+from bus.limits import MAX_UTTERANCE_S
+from bus.messages.jobs import Job, Transcribe
+
+USUAL_S = 10.0
+PER_AUDIO = 10.0
+
+
+class Terms:
+    """The terms of a lease that is given now."""
+
+    def __init__(self, clock: Clock, deadlines_s: Mapping[str, float], hedge_after_s: float) -> None:
+        """`deadlines_s`: by stage, where it is not the usual; `hedge_after_s`: see `jobs.hedge_after_s`."""
+        self._clock = clock
+        self._deadlines_s = deadlines_s
+        self._hedge_after_s = hedge_after_s
+
+    def deadline_ns(self, job: Job) -> int:
+        """When it ends. Long sound may take longer."""
+        return self._in_ns(self._deadlines_s.get(job.stage, USUAL_S) + PER_AUDIO * _audio_s(job))
+
+    def late_ns(self, job: Job) -> int | None:
+        """From when on a second worker may have the job too; None: never."""
+        can_be_hedged = job.work.can_be_hedged and self._hedge_after_s > 0
+        return self._in_ns(self._hedge_after_s + _audio_s(job)) if can_be_hedged else None
+
+    def _in_ns(self, seconds: float) -> int:
+        return self._clock.monotonic_ns() + round(seconds * 1e9)
+
+
+def _audio_s(job: Job) -> float:
+    return min(max(job.work.audio_ms / 1000, 0.0), MAX_UTTERANCE_S) if isinstance(job.work, Transcribe) else 0.0
