@@ -3,6 +3,8 @@
 The critical path of a turn is what its first word waited for: what the speaker felt. A turn is one line of work, so each part up to
 the first word is on it; the rest of the reply comes while the beginning is being read or heard. An attempt that was lost is on it
 when the next one began only after it, and not when another worker had the job already.
+
+What was done ahead, before the end of speech was decided, is no part of the wait: it lies beside the parts, where it was.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from bus.messages.turn import PastAttempt, TurnRecord
-from bus.timings import PARTS, TOTAL, TOTAL_TO_FIRST_TOKEN
+from bus.timings import AHEAD, PARTS, TOTAL, TOTAL_TO_FIRST_TOKEN, WAITED
 
 ENDPOINT, HEARING, THINKING, FIRST_WORD, REST = "endpoint", "transcribe", "turn", "answer", "rest"
 GROUPS: Final = {
@@ -54,11 +56,24 @@ _SORTS: Final = {
     "recall": _Sort("find the context", THINKING, WORK, ("recall",), "memory"),
     "llm_queue": _Sort("wait for the model", FIRST_WORD, QUEUE, ("answer",), "llm"),
     "first_token": _Sort("first token", FIRST_WORD, WORK, ("answer", "parked", "heard"), "llm"),
+    "release": _Sort("let out the words", FIRST_WORD, QUEUE, ("answer",), "llm"),
     "first_clause": _Sort("first clause", REST, WORK, ("answer", "parked", "heard"), "llm"),
     "generate": _Sort("rest of the reply", REST, WORK, ("answer", "parked", "heard"), "llm"),
     "closing": _Sort("way to memory", REST, QUEUE, (), "memory"),
 }
 assert list(_SORTS) == list(PARTS), "every part is of a sort"
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """Work done ahead, in the time of the turn."""
+
+    begin_ms: float
+    duration_ms: float
+
+    @property
+    def end_ms(self) -> float:
+        return round(self.begin_ms + self.duration_ms, 3)
 
 
 @dataclass(frozen=True)
@@ -74,6 +89,8 @@ class Part:
     begin_ms: float
     duration_ms: float
     critical: bool
+    ahead: Ahead | None = None
+    """The work of it that was done before the end of speech was decided. None for a queue: nobody waited in it."""
 
     @property
     def end_ms(self) -> float:
@@ -114,6 +131,11 @@ class Anatomy:
         """The wall-clock time of the first mark."""
         return self.record.wall_ns - round(self.total_ms * 1e6)
 
+    @property
+    def ahead_ms(self) -> float:
+        """How long was worked ahead, all parts together."""
+        return round(sum(part.ahead.duration_ms for part in self.parts if part.ahead is not None), 3)
+
     def group_ms(self, group: str) -> float:
         """What the parts of a group took together."""
         return round(sum(part.duration_ms for part in self.parts if part.group == group), 3)
@@ -122,17 +144,30 @@ class Anatomy:
 def anatomy(record: TurnRecord) -> Anatomy:
     """Take a turn apart. Of a turn without marks there are no parts."""
     first_word_ms = record.timings_ms.get(TOTAL_TO_FIRST_TOKEN)
+    ahead = _ahead(record)
     parts, begin_us = [], 0
     for name in PARTS:
         if name in record.timings_ms:
-            duration_us = round(record.timings_ms[name] * 1000)
-            parts.append(_part(record, name, begin_us, duration_us, first_word_ms))
-            begin_us += duration_us
+            critical = first_word_ms is None or name in WAITED
+            parts.append(_part(record, name, begin_us, critical, ahead.get(name)))
+            begin_us += round(record.timings_ms[name] * 1000)
     trials = tuple(Trial(attempt, _is_critical(attempt, record.attempts, first_word_ms)) for attempt in record.attempts)
     return Anatomy(record, tuple(parts), trials, record.timings_ms.get(TOTAL, 0.0), first_word_ms)
 
 
-def _part(record: TurnRecord, name: str, begin_us: int, duration_us: int, first_word_ms: float | None) -> Part:
+def _ahead(record: TurnRecord) -> dict[str, Ahead]:
+    """The work done ahead, by part. One followed the other, and the last lasted until the end of speech was decided."""
+    spent_us = {part: round(record.timings_ms.get(name, 0.0) * 1000) for part, name in AHEAD.items()}
+    begin_us = max(0, round(record.timings_ms.get("endpoint_wait", 0.0) * 1000) - sum(spent_us.values()))
+    found = {}
+    for part, duration_us in spent_us.items():
+        if duration_us and _SORTS[part].kind == WORK:
+            found[part] = Ahead(begin_us / 1000, duration_us / 1000)
+        begin_us += duration_us
+    return found
+
+
+def _part(record: TurnRecord, name: str, begin_us: int, critical: bool, ahead: Ahead | None) -> Part:
     sort = _SORTS[name]
     return Part(
         name=name,
@@ -141,8 +176,9 @@ def _part(record: TurnRecord, name: str, begin_us: int, duration_us: int, first_
         kind=sort.kind,
         actor=_actor(record, sort),
         begin_ms=begin_us / 1000,
-        duration_ms=duration_us / 1000,
-        critical=first_word_ms is None or begin_us + duration_us <= round(first_word_ms * 1000),
+        duration_ms=record.timings_ms[name],
+        critical=critical,
+        ahead=ahead,
     )
 
 
@@ -187,6 +223,7 @@ def to_json(found: Anatomy, *, words: bool) -> dict[str, Any]:
             "begin_ms": part.begin_ms,
             "duration_ms": part.duration_ms,
             "critical": part.critical,
+            "ahead": None if part.ahead is None else {"begin_ms": part.ahead.begin_ms, "duration_ms": part.ahead.duration_ms},
         }
         for part in found.parts
     ]

@@ -299,15 +299,26 @@ def _is_unkept(moved: JobMoved) -> bool:
 
 
 def wait_line(timings_ms: Mapping[str, float]) -> str:
-    """The wait that the speaker felt, and its three parts, which add up to it; empty when the turn had no first word."""
+    """The wait that the speaker felt, and its three parts, which add up to it; empty when the turn had no first word.
+
+    Beside a part stands what of it was done ahead, while silence was waited out.
+    """
     if TOTAL_TO_FIRST_TOKEN not in timings_ms:
         return ""
     total = round(timings_ms[TOTAL_TO_FIRST_TOKEN] / 10)
     endpoint = round(timings_ms.get("endpoint_wait", 0.0) / 10)
     transcribe = round(sum(timings_ms.get(part, 0.0) for part in ("submit", "stt_queue", "transcribe")) / 10)
-    parts = (("endpoint", endpoint), ("transcribe", transcribe), ("answer", max(0, total - endpoint - transcribe)))
-    shown = " · ".join(f"{name} {hundredths / 100:.2f}" for name, hundredths in parts)
+    parts = (
+        ("endpoint", endpoint, 0.0),
+        ("transcribe", transcribe, timings_ms.get("transcribe_ahead", 0.0)),
+        ("answer", max(0, total - endpoint - transcribe), timings_ms.get("first_token_ahead", 0.0)),
+    )
+    shown = " · ".join(f"{name} {hundredths / 100:.2f}{_ahead(ahead_ms)}" for name, hundredths, ahead_ms in parts)
     return f"{total / 100:.2f} s from end of speech to first word ({shown})"
+
+
+def _ahead(ahead_ms: float) -> str:
+    return f", {ahead_ms / 1000:.2f} ahead" if ahead_ms else ""
 
 
 def _clean(text: str) -> str:

@@ -28,6 +28,7 @@ from supervisor.anatomy import (
     SILENCE,
     THINKING,
     WORK,
+    Ahead,
     Anatomy,
     Part,
     Trial,
@@ -50,6 +51,8 @@ STYLES: Final = {
 }
 HEADINGS: Final = {ENDPOINT: "Silence", HEARING: "Transcr.", THINKING: "Turn", FIRST_WORD: "Answer", REST: "Rest"}
 FILLS: Final = {WORK: "█", QUEUE: "▒", SILENCE: "░"}
+AHEAD_FILL: Final = "▄"
+AHEAD_HEADING: Final = "Ahead"
 LOST_FILL: Final = "×"
 LAST: Final = "last"
 PERCENTILES: Final = (50, 90)
@@ -169,13 +172,14 @@ class Overview:
         self._words = words
         self._name_width = min(NAME_WIDTH, max([NAME_WIDTH // 2, *(len(self._name(found)) for found in turns)]))
         fixed = 4 + self._name_width + 2 * NUMBER_WIDTH + 2
-        self._groups = tuple(GROUPS) if width >= fixed + len(GROUPS) * NUMBER_WIDTH + MIN_BAR else ()
-        self._bar_width = max(MIN_BAR, width - fixed - len(self._groups) * NUMBER_WIDTH)
+        wide = fixed + (len(GROUPS) + 1) * NUMBER_WIDTH
+        self._groups = tuple(GROUPS) if width >= wide + MIN_BAR else ()
+        self._bar_width = max(MIN_BAR, width - (wide if self._groups else fixed))
         self._scale_ms = max((found.total_ms for found in turns), default=0.0) or EMPTY_SCALE_MS
 
     def header(self) -> Text:
         """The names of the columns, and what the width of the bars stands for."""
-        names = [*(HEADINGS[group] for group in self._groups), "1st word", "In all"]
+        names = [*(HEADINGS[group] for group in self._groups), "1st word", "In all", *([AHEAD_HEADING] if self._groups else [])]
         scale = f"{_seconds(self._scale_ms)} s"
         bar = f"0{scale:─>{self._bar_width - 1}}"
         return Text(self._line("#", "User" if self._words else "Turn", names) + bar, style="bold")
@@ -184,7 +188,8 @@ class Overview:
         """One turn."""
         times = [found.group_ms(group) if found.parts else None for group in self._groups]
         ends = [found.first_word_ms, found.total_ms if found.parts else None]
-        line = Text(self._line(number, self._name(found), map(_seconds, [*times, *ends])))
+        ahead = self._ahead(found.ahead_ms if found.parts else None)
+        line = Text(self._line(number, self._name(found), map(_seconds, [*times, *ends, *ahead])))
         return line.append_text(self._bar({group: found.group_ms(group) for group in GROUPS}))
 
     def summary(self, turns: Sequence[Anatomy]) -> list[Text]:
@@ -194,12 +199,13 @@ class Overview:
         if not known:
             return []
         totals = [sum(found.group_ms(group) for found in known) for group in self._groups]
-        ends = [sum(waits), sum(found.total_ms for found in known)]
+        ends = [sum(waits), sum(found.total_ms for found in known), *self._ahead(sum(found.ahead_ms for found in known))]
         lines = [Text(self._line("sum", f"{len(turns)} turns", map(_seconds, [*totals, *ends])))]
         for percent in PERCENTILES:  # without a bar: percentiles do not add up
             usual = [percentile([found.group_ms(group) for found in known], percent) for group in self._groups]
             ends_ms = [percentile(waits, percent) if waits else None, percentile([found.total_ms for found in known], percent)]
-            lines.append(Text(self._line(f"p{percent}", "of each column", map(_seconds, [*usual, *ends_ms]))))
+            ahead = self._ahead(percentile([found.ahead_ms for found in known], percent))
+            lines.append(Text(self._line(f"p{percent}", "of each column", map(_seconds, [*usual, *ends_ms, *ahead]))))
         return lines
 
     def legend(self) -> Text:
@@ -207,7 +213,11 @@ class Overview:
         line = Text("Seconds from the end of speech:")
         for group, name in GROUPS.items():
             line.append("  ").append(LETTERS[group], STYLES[group]).append(f" {name}")
-        return line
+        return line.append("  Ahead: work done in the silence, no part of the wait" if self._groups else "")
+
+    def _ahead(self, ahead_ms: float | None) -> list[float | None]:
+        """The last column, where there is room for it."""
+        return [ahead_ms] if self._groups else []
 
     def _name(self, found: Anatomy) -> str:
         return _one_line(found.record.transcript) or "–" if self._words else found.record.turn
@@ -244,8 +254,12 @@ def waterfall(found: Anatomy, width: int, *, words: bool) -> list[Text]:
             has_spoken = True
             lines.append(chart.first_word())
         lines.append(chart.part(part))
+        if part.ahead is not None:
+            lines.append(chart.ahead(part, part.ahead))
         lines += [chart.lost(trial) for trial in lost.get(part.name, ())]
     lines += [chart.total(), Text()]
+    if found.ahead_ms:
+        lines.append(Text(f"{AHEAD_FILL} done ahead, before the end of speech was decided: no part of the wait"))
     lines.append(Text("● on the critical path: the first word waited for it   ○ beside it or after it"))
     lines.append(
         Text(
@@ -280,7 +294,11 @@ class _Chart:
 
     def part(self, part: Part) -> Text:
         row = Text(self._line(_dot(part.critical), part.label, part.actor, f"{part.begin_ms:.1f}", f"{part.duration_ms:.1f}"))
-        return row.append(*self._bar(part.begin_ms, part.end_ms, FILLS[part.kind], STYLES[part.group].rpartition(" ")[2]))
+        return row.append(*self._bar(part.begin_ms, part.end_ms, FILLS[part.kind], _colour(part)))
+
+    def ahead(self, part: Part, done: Ahead) -> Text:
+        row = Text(self._line(_dot(False), "└ ahead", part.actor, f"{done.begin_ms:.1f}", f"{done.duration_ms:.1f}"))
+        return row.append(*self._bar(done.begin_ms, done.end_ms, AHEAD_FILL, _colour(part)))
 
     def lost(self, trial: Trial) -> Text:
         one = trial.attempt
@@ -305,6 +323,10 @@ class _Chart:
 
     def _column(self, at_ms: float) -> int:
         return round(at_ms / self._end_ms * self._bar_width)
+
+
+def _colour(part: Part) -> str:
+    return STYLES[part.group].rpartition(" ")[2]
 
 
 def _dot(critical: bool) -> str:

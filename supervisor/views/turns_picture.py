@@ -1,7 +1,8 @@
 """A picture of turns: a lane for each actor, a bar for each part of each turn, over time. The only place that needs matplotlib.
 
 One turn is drawn at its full width, with a list of its parts; of many the idle time between them is cut, and they are set in rows like
-a score. Bars stand for work; what waits on its way to a worker is thin; the thread through them is what the first word waited for.
+a score. Bars stand for work; what waits on its way to a worker is thin; the thread through them is what the first word waited for. What
+was done ahead is pale, and lies where it was: under the silence that was waited out meanwhile.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from supervisor.anatomy import (
     SILENCE,
     THINKING,
     WORK,
+    Ahead,
     Anatomy,
     Part,
     Placed,
@@ -41,6 +43,7 @@ COLOURS: Final = {ENDPOINT: "#c9ccd4", HEARING: "#2a9d8f", THINKING: "#e9a820", 
 INK: Final = "#22262e"
 FAINT: Final = "#8a909c"
 SILENCE_FILL: Final = "#e3e5ea"
+AHEAD_OPACITY: Final = 0.45
 LOST_COLOUR: Final = "#a4161a"
 LOST_FILL: Final = "#fbe6e7"
 HEIGHTS: Final = {WORK: 0.62, SILENCE: 0.62, QUEUE: 0.22}
@@ -142,6 +145,8 @@ def _turn(axes: Axes, placed: Placed, names: Sequence[str]) -> None:
     found = placed.anatomy
     for part in found.parts:
         _bar(axes, placed, part, names.index(part.actor))
+        if part.ahead is not None:
+            _ahead(axes, placed, part, part.ahead, names.index(part.actor))
     for number, trial in enumerate(found.lost, 1):
         _lost(axes, placed, trial, names.index(trial.attempt.worker), number)
     _thread(axes, placed, names)
@@ -205,6 +210,13 @@ def _bar(axes: Axes, placed: Placed, part: Part, lane: int) -> None:
     bar.set_gid(f"turn-{placed.number}-{part.name}")
 
 
+def _ahead(axes: Axes, placed: Placed, part: Part, ahead: Ahead, lane: int) -> None:
+    colour, begin_ms = COLOURS[part.group], placed.begin_ms + ahead.begin_ms
+    (bar,) = axes.barh(lane, ahead.duration_ms, HEIGHTS[WORK], begin_ms, color=colour, edgecolor=colour, linewidth=THIN_POINTS, zorder=2)
+    bar.set_alpha(AHEAD_OPACITY)
+    bar.set_gid(f"turn-{placed.number}-{part.name}-ahead")
+
+
 def _lost(axes: Axes, placed: Placed, trial: Trial, lane: int, number: int) -> None:
     one = trial.attempt
     duration_ms = one.end_ms - one.begin_ms
@@ -247,7 +259,7 @@ def _legend(figure: Figure, turns: Sequence[Anatomy], *, alone: bool) -> None:
 
     lost = [trial for found in turns for trial in found.lost]
     if alone:
-        handles = [Patch(color=COLOURS[part.group], label=f"{part.label} {_ms(part.duration_ms)}") for part in turns[0].parts]
+        handles = [Patch(color=COLOURS[part.group], label=_part_label(part)) for part in turns[0].parts]
     else:
         handles = [Patch(color=COLOURS[group], label=name) for group, name in GROUPS.items()]
     shown = lost if alone else lost[:1]
@@ -255,12 +267,19 @@ def _legend(figure: Figure, turns: Sequence[Anatomy], *, alone: bool) -> None:
         one = trial.attempt
         label = f"{one.worker} {_ms(one.end_ms - one.begin_ms)}, lost: {_short(one.lost, LOST_CHARS)}" if alone else "attempt that was lost"
         handles.append(Patch(facecolor=LOST_FILL, edgecolor=LOST_COLOUR, hatch="xxxx", label=label))
+    if any(found.ahead_ms for found in turns):
+        handles.append(Patch(color=FAINT, alpha=AHEAD_OPACITY, label="pale: done ahead, no part of the wait"))
     more: list[Patch | Line2D] = [*handles, Line2D([], [], color=INK, linewidth=1.1, label="what the first word waited for")]
     more.append(Line2D([], [], color=FAINT, linewidth=3, label="thin: on the way, or waiting for a worker"))
     if not alone:
         more.append(Line2D([], [], color=FAINT, linewidth=1, marker="|", markersize=5, linestyle="", label="each 100 ms"))
     legend = figure.legend(handles=more, loc="outside lower left", ncols=LEGEND_COLUMNS, frameon=False, fontsize=8, labelcolor=INK)
     legend.set_gid("legend")
+
+
+def _part_label(part: Part) -> str:
+    ahead = "" if part.ahead is None else f" ({_ms(part.ahead.duration_ms)} ahead)"
+    return f"{part.label} {_ms(part.duration_ms)}{ahead}"
 
 
 def _ms(duration_ms: float) -> str:

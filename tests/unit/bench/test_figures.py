@@ -18,7 +18,7 @@ from bench.stopped import changed, misplaced
 from bench.system import cpu_s, parse_journal, ready_after_s, rss_mb
 from bench.turns import overhead_ms, sum_error_ms
 from bus.limits import FRAME_BYTES, FRAME_SAMPLES
-from bus.timings import COMMITTED, FIRST_TOKEN, LLM_START, SPEECH_END, STT_END, STT_START, timings_ms
+from bus.timings import COMMITTED, FIRST_SHOWN, FIRST_TOKEN, LLM_START, SPEECH_END, STT_END, STT_START, timings_ms
 from supervisor.topology import Cpu, Topology
 
 JOURNAL = """\
@@ -100,6 +100,13 @@ def test_frames_that_are_missing_twice_or_out_of_place_are_wrong(numbers: list[i
 def test_the_overhead_is_the_wait_without_silence_and_models() -> None:
     marks_ms = {SPEECH_END: 0, COMMITTED: 1020, STT_START: 1023, STT_END: 1223, LLM_START: 1225, FIRST_TOKEN: 1270}
     assert overhead_ms(timings_ms({name: at * 1_000_000 for name, at in marks_ms.items()})) == pytest.approx(3 + 2)
+
+
+def test_of_the_work_of_the_models_only_that_after_the_end_is_decided_is_taken_from_the_wait() -> None:
+    early_ms = {SPEECH_END: 0, COMMITTED: 300, STT_START: 90, STT_END: 250, LLM_START: 255, FIRST_TOKEN: 295, FIRST_SHOWN: 304}
+    assert overhead_ms(timings_ms({name: at * 1_000_000 for name, at in early_ms.items()})) == pytest.approx(4)
+    late_ms = {SPEECH_END: 0, COMMITTED: 300, STT_START: 90, STT_END: 420, LLM_START: 425, FIRST_TOKEN: 465}
+    assert overhead_ms(timings_ms({name: at * 1_000_000 for name, at in late_ms.items()})) == pytest.approx(5)
 
 
 def test_a_figure_is_shown_with_the_digits_that_mean_something() -> None:

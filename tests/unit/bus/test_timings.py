@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from bus import timings
 from bus.messages.jobs import Attempt
 from bus.messages.turn import PastAttempt
-from bus.timings import MARKS, PARTS, TOTAL, TOTAL_TO_FIRST_TOKEN, attempts_ms, timings_ms
+from bus.timings import AHEAD, MARKS, PARTS, TOTAL, TOTAL_TO_FIRST_TOKEN, WAITED, attempts_ms, timings_ms
 
 MS = 1_000_000
 ANY_TIME_NS = st.integers(0, 10**15)
@@ -35,8 +35,8 @@ def test_each_part_is_the_time_between_its_two_marks() -> None:
     result = timings_ms({name: place * place * MS for place, name in enumerate(MARKS)})
     assert list(result) == [*PARTS, TOTAL_TO_FIRST_TOKEN, TOTAL]
     assert [result[part] for part in PARTS] == [2 * place + 1 for place in range(len(PARTS))]
-    assert result[TOTAL] == 169
-    assert result[TOTAL_TO_FIRST_TOKEN] == 100
+    assert result[TOTAL] == 196
+    assert result[TOTAL_TO_FIRST_TOKEN] == 121
 
 
 def test_the_time_of_a_skipped_stage_is_in_the_next_part_that_is_there() -> None:
@@ -65,15 +65,73 @@ def test_the_parts_add_up_to_the_total_and_none_is_negative(marks: dict[str, int
 
 
 @given(ANY_MARKS)
-def test_the_parts_up_to_the_first_token_add_up_to_the_felt_wait(marks: dict[str, int]) -> None:
+def test_the_parts_up_to_the_first_word_add_up_to_the_felt_wait(marks: dict[str, int]) -> None:
     result = timings_ms(marks)
-    names = list(PARTS)
-    until = parts_us(result)
-    felt = sum(us for name, us in until.items() if names.index(name) <= names.index("first_token"))
-    if timings.FIRST_TOKEN in marks:
+    felt = sum(us for name, us in parts_us(result).items() if name in WAITED)
+    if marks.keys() & {timings.FIRST_TOKEN, timings.FIRST_SHOWN}:
         assert felt == round(result[TOTAL_TO_FIRST_TOKEN] * 1000)
     else:
         assert TOTAL_TO_FIRST_TOKEN not in result
+
+
+HEARD_AHEAD = {
+    timings.SPEECH_END: 0,
+    timings.COMMITTED: 300 * MS,
+    timings.SUBMITTED: 301 * MS,
+    timings.STT_START: 90 * MS,
+    timings.STT_END: 250 * MS,
+}
+
+
+def test_what_was_done_before_the_end_was_decided_is_no_part_of_the_wait() -> None:
+    marks = HEARD_AHEAD | {timings.TURN_START: 303 * MS, timings.TURN_END: 304 * MS, timings.FIRST_TOKEN: 350 * MS}
+    assert timings_ms(marks) == {
+        **{"endpoint_wait": 300, "submit": 1, "stt_queue": 0, "transcribe": 0, "turn_wait": 2, "turn_logic": 1, "first_token": 46},
+        **{"transcribe_ahead": 160, "turn_wait_ahead": 50},
+        **{TOTAL_TO_FIRST_TOKEN: 350, TOTAL: 350},
+    }
+
+
+def test_work_that_is_not_finished_when_the_end_is_decided_counts_from_there() -> None:
+    result = timings_ms(HEARD_AHEAD | {timings.STT_END: 420 * MS})
+    assert (result["transcribe"], result["transcribe_ahead"]) == (119, 210)
+
+
+def test_words_that_were_there_before_the_end_was_decided_count_from_when_they_were_told() -> None:
+    made = HEARD_AHEAD | {timings.LLM_START: 255 * MS, timings.FIRST_TOKEN: 295 * MS}
+    assert timings_ms(made)[TOTAL_TO_FIRST_TOKEN] == 301, "not before the end was decided and the turn handed on"
+    result = timings_ms(made | {timings.FIRST_SHOWN: 304 * MS, timings.FIRST_CLAUSE: 340 * MS, timings.LAST_TOKEN: 400 * MS})
+    assert (result["first_token"], result["release"], result[TOTAL_TO_FIRST_TOKEN]) == (0, 3, 304)
+    assert {part: result[name] for part, name in AHEAD.items() if name in result} == {
+        **{"transcribe": 160, "llm_queue": 5, "first_token": 40, "first_clause": 5},
+    }
+
+
+@given(ANY_MARKS)
+def test_no_more_was_done_ahead_than_there_was_time_for(marks: dict[str, int]) -> None:
+    result = timings_ms(marks)
+    ahead_us = [round(result[name] * 1000) for name in AHEAD.values() if name in result]
+    assert all(us > 0 for us in ahead_us)
+    assert sum(ahead_us) <= round(result.get("endpoint_wait", 0) * 1000)
+
+
+@given(ANY_MARKS, st.integers(0, 10**11))
+def test_what_was_done_ahead_lasts_from_its_beginning_until_the_end_is_decided(marks: dict[str, int], wait_ns: int) -> None:
+    """Of a turn that was over after its end was decided, as all are that are remembered."""
+    end_ns = 10**15
+    marks = {name: at_ns for name, at_ns in marks.items() if name != timings.FIRST_SHOWN} | {
+        **{timings.SPEECH_END: end_ns - wait_ns, timings.COMMITTED: end_ns, timings.REMEMBERED: end_ns},
+    }
+    result = timings_ms(marks)
+    course = MARKS[MARKS.index(timings.STT_START) :]
+    begin_ns = next(marks[name] for name in course if name in marks)
+    ahead_us = sum(round(result[name] * 1000) for name in AHEAD.values() if name in result)
+    assert abs(ahead_us - min(wait_ns, end_ns - begin_ns) / 1000) <= 1
+
+
+@given(ORDERED_MARKS)
+def test_of_marks_in_order_nothing_was_done_ahead(marks: dict[str, int]) -> None:
+    assert not timings_ms(marks).keys() & set(AHEAD.values())
 
 
 @given(ORDERED_MARKS, st.sets(st.sampled_from(MARKS[1:-1])))

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from bus.messages.turn import PastAttempt, TurnRecord
 from bus.timings import PARTS
-from supervisor.anatomy import GAP_MS, QUEUE, SILENCE, WORK, anatomy, lanes, lost_within, percentile, place, to_json
-from tests.unit.supervisor.turns import PARTS_MS, RECORDS, WALL_NS, attempt, record
+from supervisor.anatomy import ENDPOINT, GAP_MS, QUEUE, SILENCE, WORK, anatomy, lanes, lost_within, percentile, place, to_json
+from tests.unit.supervisor.turns import DONE_AHEAD_MS, PARTS_MS, RECORDS, WALL_NS, attempt, record
 
 DONE = [
     attempt("transcribe", "whisper-2", 604, 806),
@@ -92,7 +92,7 @@ def test_words_that_needed_no_model_were_said_by_the_turn_manager() -> None:
 def test_silence_queues_and_work_are_told_apart() -> None:
     kinds = {part.name: part.kind for part in anatomy(record()).parts}
     assert (kinds["endpoint_wait"], kinds["stt_queue"], kinds["transcribe"]) == (SILENCE, QUEUE, WORK)
-    assert set(kinds) == set(PARTS)
+    assert set(kinds) == set(PARTS) - {"release"}, "only an answer made ahead is let out"
 
 
 def test_what_comes_after_the_first_word_is_not_on_the_critical_path() -> None:
@@ -149,6 +149,7 @@ def test_a_turn_as_json_has_the_promised_fields_and_no_others() -> None:
         "begin_ms": 605.0,
         "duration_ms": 200.0,
         "critical": True,
+        "ahead": None,
     }
     assert found["attempts"] == [{**msgspec.to_builtins(DONE[0]), "critical": True}]
 
@@ -159,6 +160,24 @@ def test_so_many_percent_of_the_values_do_not_exceed_a_percentile(values: list[f
     assert found in values
     assert sum(value <= found for value in values) >= percent / 100 * len(values)
     assert sum(value < found for value in values) < percent / 100 * len(values)
+
+
+def test_work_done_ahead_lies_where_it_was_and_what_it_waited_for_is_no_work() -> None:
+    found = anatomy(record(parts=DONE_AHEAD_MS))
+    ahead = {part.name: (part.ahead.begin_ms, part.ahead.end_ms) for part in found.parts if part.ahead is not None}
+    assert ahead == {"transcribe": (50, 210), "first_token": (250, 300)}
+    assert (found.first_word_ms, found.total_ms, found.ahead_ms) == (303, 403, 210)
+    assert [part.name for part in found.parts if not part.critical] == ["first_clause", "generate", "closing"]
+    (transcribe,) = (part for part in to_json(found, words=False)["parts"] if part["part"] == "transcribe")
+    assert (transcribe["duration_ms"], transcribe["ahead"]) == (0, {"begin_ms": 50.0, "duration_ms": 160.0})
+
+
+@given(RECORDS)
+def test_work_ahead_lies_in_the_silence_that_was_waited_out_each_after_the_one_before(turn: TurnRecord) -> None:
+    found = anatomy(turn)
+    times = [at_ms for part in found.parts if part.ahead is not None for at_ms in (part.ahead.begin_ms, part.ahead.end_ms)]
+    assert times == sorted(times)
+    assert all(0 <= at_ms <= found.group_ms(ENDPOINT) + 1e-3 for at_ms in times)
 
 
 def later(seconds: float) -> TurnRecord:

@@ -13,7 +13,7 @@ from bus.errors import EarshotError
 from bus.messages.turn import TurnRecord
 from supervisor.anatomy import Anatomy, anatomy, lanes
 from supervisor.views.turns_picture import draw, save
-from tests.unit.supervisor.turns import PARTS_MS, WALL_NS, attempt, record
+from tests.unit.supervisor.turns import DONE_AHEAD_MS, PARTS_MS, WALL_NS, attempt, record
 
 LOST = attempt("transcribe", "whisper-1", 601, 603.5, "its worker died")
 DONE = attempt("transcribe", "whisper-2", 604, 806, number=2)
@@ -51,14 +51,23 @@ def test_a_picture_of_many_has_the_bars_of_each_turn_that_has_times(tmp_path: Pa
     assert "turn-9-transcribe" not in drawn
 
 
+def test_work_done_ahead_is_drawn_where_it_was(tmp_path: Path) -> None:
+    save(AHEAD, tmp_path / "turn.svg", words=False)
+    drawn = {name for name in ids(tmp_path / "turn.svg") if name.endswith("-ahead")}
+    assert drawn == {"turn-1-transcribe-ahead", "turn-1-first_token-ahead"}
+
+
 LITTLE = {"endpoint_wait": 30.0, "transcribe": 40.0, "first_token": 1.0, "generate": 900.0}
 ONE = [anatomy(record(attempts=[LOST, DONE]))]
 AT_ONCE = [anatomy(later(0.15 * number)) for number in range(7)]
 SHORT = [anatomy(later(number, parts=dict.fromkeys(PARTS_MS, 3.0))) for number in range(9)]
 QUICK = [anatomy(record(parts=LITTLE))]
+AHEAD = [anatomy(record(parts=DONE_AHEAD_MS))]
 
 
-@pytest.mark.parametrize("turns", [ONE, QUICK, many()[:-1], AT_ONCE, SHORT], ids=["one", "quick", "many", "at once", "short"])
+@pytest.mark.parametrize(
+    "turns", [ONE, QUICK, AHEAD, many()[:-1], AT_ONCE, SHORT], ids=["one", "quick", "ahead", "many", "at once", "short"]
+)
 @pytest.mark.parametrize("words", [False, True])
 def test_no_text_is_cut_and_no_two_texts_lie_over_each_other(turns: list[Anatomy], words: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     figure = draw(turns, words=words)

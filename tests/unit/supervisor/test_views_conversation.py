@@ -254,6 +254,13 @@ def test_the_parts_of_the_wait_add_up() -> None:
     assert wait_line({"total": 5.0}) == ""
 
 
+def test_beside_the_parts_of_the_wait_stands_what_was_done_ahead() -> None:
+    timings = {"endpoint_wait": 300.0, "transcribe": 0.0, "release": 3.0, "total_to_first_token": 303.0}
+    assert wait_line(timings | {"transcribe_ahead": 160.0, "first_token_ahead": 40.0}) == (
+        "0.30 s from end of speech to first word (endpoint 0.30 · transcribe 0.00, 0.16 ahead · answer 0.00, 0.04 ahead)"
+    )
+
+
 @given(
     pieces=st.lists(st.text("ab ", min_size=1, max_size=4), min_size=1, max_size=6),
     old_pieces=st.lists(st.text("xy ", min_size=1, max_size=4), max_size=4),

@@ -13,7 +13,7 @@ from rich.text import Text
 from bus.messages.turn import TurnRecord
 from supervisor.anatomy import anatomy
 from supervisor.views import turns as view
-from tests.unit.supervisor.turns import PARTS_MS, attempt, record
+from tests.unit.supervisor.turns import DONE_AHEAD_MS, PARTS_MS, attempt, record
 
 SLOW = {**PARTS_MS, "transcribe": 1185.0}
 """Twice as long as the others."""
@@ -37,7 +37,22 @@ def test_each_turn_is_a_line_with_its_times_and_a_bar_that_is_as_long_as_the_tur
 
 def test_a_wide_terminal_shows_the_groups_in_columns_and_they_add_up() -> None:
     (_, line, *_) = plain(view.table([anatomy(record())], 140, words=False))
-    assert line[23:86].split() == ["0.60", "0.20", "0.01", "0.04", "0.14", "0.85", "0.98"]
+    assert line[23:95].split() == ["0.60", "0.20", "0.01", "0.04", "0.14", "0.85", "0.98", "0.00"]
+
+
+def test_work_done_ahead_has_a_column_and_in_the_waterfall_a_line_under_its_part() -> None:
+    found = anatomy(record(parts=DONE_AHEAD_MS))
+    header, line, *_ = plain(view.table([found], 140, words=False))
+    assert header[23:95].split()[-1] == "Ahead"
+    assert line[23:95].split()[1] == "0.00", "transcribed in the silence"
+    assert line[23:95].split()[-3:] == ["0.30", "0.40", "0.21"]
+    lines = plain(view.waterfall(found, 100, words=False))
+    (number,) = (number for number, row in enumerate(lines) if row.startswith("● transcribe"))
+    assert re.split(r" {2,}", lines[number])[1:4] == ["whisper", "301.0", "0.0"]
+    row = re.split(r" {2,}", lines[number + 1])
+    assert row[:4] == ["○ └ ahead", "whisper", "50.0", "160.0"]
+    assert set(row[4]) == {view.AHEAD_FILL}
+    assert sum("done ahead" in row for row in lines) == 1
 
 
 def test_many_turns_end_with_their_sum_and_what_is_usual() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bus.messages.jobs import Attempt
 from bus.messages.turn import PastAttempt, TurnRecord
-from bus.timings import MARKS, attempts_ms, timings_ms
+from bus.timings import MARKS, PARTS, WAITED, attempts_ms, timings_ms
 
 MS = 1_000_000
 WALL_NS = 1_800_000_000 * 1_000_000_000
@@ -27,6 +27,9 @@ PARTS_MS = {
     "generate": 100.0,
     "closing": 5.0,
 }
+AHEAD_MS = {"transcribe_ahead": 160.0, "turn_wait_ahead": 40.0, "first_token_ahead": 50.0}
+DONE_AHEAD_MS = {**dict.fromkeys(PARTS_MS, 0.0), "endpoint_wait": 300.0, "submit": 1.0, "release": 2.0, "generate": 100.0, **AHEAD_MS}
+"""A turn of 403 ms, heard and partly answered before its end was decided, which was after 300 ms."""
 STAGES = ("transcribe", "heard", "recall", "answer", "answered", "remember", "parked")
 WORKERS = ("whisper-1", "whisper-2", "dialogue", "memory", "llm")
 
@@ -34,8 +37,8 @@ WORKERS = ("whisper-1", "whisper-2", "dialogue", "memory", "llm")
 def record(**changed: Any) -> TurnRecord:
     """An answered turn of 985 ms with its first word after 850 ms; `parts` in the place of PARTS_MS."""
     parts = changed.pop("parts", PARTS_MS)
-    felt = list(PARTS_MS)[: list(PARTS_MS).index("first_token") + 1]
-    first = {"total_to_first_token": sum(parts[name] for name in felt if name in parts)} if "first_token" in parts else {}
+    first = {"total_to_first_token": sum(parts.get(name, 0.0) for name in WAITED)} if "first_token" in parts else {}
+    total_ms = sum(parts.get(name, 0.0) for name in PARTS)
     fields: dict[str, Any] = {
         "turn": "hear-12ab34cd-480",
         "stream": "hear",
@@ -44,7 +47,7 @@ def record(**changed: Any) -> TurnRecord:
         "transcript": "What time is it?",
         "reply": "It is noon.",
         "wall_ns": WALL_NS,
-        "timings_ms": {**parts, **first, "total": sum(parts.values())} if parts else {},
+        "timings_ms": {**parts, **first, "total": total_ms} if parts else {},
     }
     return TurnRecord(**fields | changed)
 
