@@ -134,7 +134,7 @@ class Ear:
             speech_ms=segment.speech_ms,
         )
         marks[timings.SUBMITTED] = self._runtime.clock.monotonic_ns()
-        job = Job(turn=turn, stream=self._stream, work=work, marks=marks)
+        job = Job(turn=turn, stream=self._stream, work=work, revision=segment.revision, marks=marks)
         self._runtime.submit(job, segment.pcm, on_accepted=self._when_accepted(segment, turn))
 
     def _when_accepted(self, segment: Segment, turn: str) -> Callable[[int], None]:

@@ -8,13 +8,17 @@ speech, then *open* until enough frames in a row are not. All lengths are rounde
 * Pauses stay in the audio. After `silence_limit_ms` without speech it closes, and keeps `tail_ms` of that silence.
 * Its *speech duration* counts from the first to the last speech frame, pauses included: what a listener with a stopwatch
   would say, and what stands in `Skipped short segment (1.32s < 2.0s)`. Shorter than `min_speech_ms`, it is skipped.
+* After `pause_ms` without speech a *pause* is told (`Paused`): with the very segment that follows if nobody speaks again, so that
+  work on it can begin while the silence is still being waited out. `Resumed` takes that back. While a pause lasts, whoever knows more
+  than the silence may change its limit (`limit_silence`): a hint, which holds until speech comes.
 * At `max_utterance_ms`, pre-roll included, it is cut: in the middle of the longest pause of its last third, else at the
   last frame. What follows goes on at the very next sample as a *continuation*. Neither part of a cut utterance has to
   reach `min_speech_ms`, for they are parts of a long one; a continuation needs the `start_ms` that open an utterance.
 * A hole in the stream counts as silence of the same length. A hiccup does not split a sentence and a long hole ends it.
 
 `checkpoint` is all that a successor needs: a new Segmenter with that checkpoint, given the same frames from its sample on,
-tells of the same utterances, sample for sample.
+tells of the same utterances, sample for sample. Hints are not part of it: a successor that gets other hints may draw other ends, and
+whoever hands utterances on has to expect that.
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ from itertools import islice
 from bus.limits import FRAME_BYTES, FRAME_MS, FRAME_SAMPLES, MAX_UTTERANCE_S
 
 MIN_PAUSE_FRAMES = 3  # less than 90 ms without speech is a consonant, and no place to cut
+LONGEST_SILENCE_MS = 5_000  # no hint makes anybody wait longer, unless the silence limit itself is longer
 
 
 def frames_of(duration_ms: int) -> int:
@@ -42,15 +47,18 @@ class SegmenterConfig:
     pre_roll_ms: int = 300
     start_ms: int = 90
     start_window_ms: int = 150
-    tail_ms: int = 240
+    tail_ms: int = 150  # the shortest with which the rehearsal model hears as well as with 240, behind webrtc and behind Silero
+    pause_ms: int = 0  # 0: pauses are not told
     max_utterance_ms: int = MAX_UTTERANCE_S * 1000
 
     def __post_init__(self) -> None:
         """Raise ValueError for numbers that contradict each other."""
         if self.start_ms <= 0:
             raise ValueError("segmenter: start_ms must be positive")
-        if min(self.min_speech_ms, self.pre_roll_ms, self.tail_ms) < 0:
-            raise ValueError("segmenter: min_speech_ms, pre_roll_ms and tail_ms must not be negative")
+        if min(self.min_speech_ms, self.pre_roll_ms, self.tail_ms, self.pause_ms) < 0:
+            raise ValueError("segmenter: min_speech_ms, pre_roll_ms, tail_ms and pause_ms must not be negative")
+        if self.pause_ms and frames_of(self.tail_ms) > frames_of(self.pause_ms):
+            raise ValueError("segmenter: tail_ms must fit into pause_ms, or the pause would be told before its segment is there")
         if not self.start_ms <= self.start_window_ms <= self.silence_limit_ms:
             raise ValueError("segmenter: start_ms must fit into start_window_ms, and that into silence_limit_ms")
         if self.pre_roll_ms + self.start_window_ms > self.max_utterance_ms // 3:
@@ -91,6 +99,30 @@ class Segment:
         """From the first to the last speech frame."""
         return (self.speech_end_sample - self.speech_start_sample) // FRAME_SAMPLES * FRAME_MS
 
+    @property
+    def revision(self) -> int:
+        """Tells this state of the utterance from its earlier and later ones: how many frames there are."""
+        return len(self.pcm) // FRAME_BYTES
+
+
+@dataclass(frozen=True)
+class Paused:
+    """A pause in an open utterance that is long enough not to be skipped. If it turns out to be the end, `segment` follows."""
+
+    segment: Segment
+
+    @property
+    def start_sample(self) -> int:
+        """The utterance's first sample."""
+        return self.segment.start_sample
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """The speaker goes on after a pause that was told: the end is not yet."""
+
+    start_sample: int
+
 
 @dataclass(frozen=True)
 class Skipped:
@@ -104,7 +136,7 @@ class Skipped:
     minimum_ms: int
 
 
-Event = SpeechStarted | Segment | Skipped
+Event = SpeechStarted | Paused | Resumed | Segment | Skipped
 
 _SILENCE = bytes(FRAME_BYTES)
 
@@ -118,7 +150,11 @@ class Segmenter:
         self._window = frames_of(config.start_window_ms)
         self._pre_roll = frames_of(config.pre_roll_ms)
         self._start = frames_of(config.start_ms)
+        self._tail = frames_of(config.tail_ms)
+        self._pause = frames_of(config.pause_ms)
         self._silence_limit = frames_of(config.silence_limit_ms)
+        self._limit = self._silence_limit  # of the present silence: a hint may have changed it
+        self._paused: Segment | None = None  # what was told of the present pause
         self._max_frames = config.max_utterance_ms // FRAME_MS
         # Both deques hold the same frames, from sample `_base` on: while open all of the utterance, while idle the latest.
         self._base = checkpoint.sample
@@ -170,6 +206,18 @@ class Segmenter:
             events += self.push(self.next_sample, _SILENCE, False)
         return events
 
+    def limit_silence(self, revision: int, silence_limit_ms: int) -> list[Event]:
+        """Let the present pause end the utterance after `silence_limit_ms` in all, and return what that decides at once.
+
+        Nothing happens unless `revision` is that of the pause that was told last and lasts. No limit is shorter than a pause, nor longer
+        than LONGEST_SILENCE_MS or, where that is more, the limit of the configuration.
+        """
+        if self._paused is None or self._paused.revision != revision:
+            return []
+        longest = max(self._silence_limit, LONGEST_SILENCE_MS // FRAME_MS)
+        self._limit = min(max(frames_of(silence_limit_ms), self._pause), longest)
+        return self._close() if self._silent >= self._limit else []
+
     def flush(self) -> list[Event]:
         """The stream has ended: close what is open. Frames may follow, as after a silence."""
         events = self._close() if self._open else []
@@ -189,18 +237,40 @@ class Segmenter:
         self._open = True
         return self._start_speech()
 
+    @property
+    def _silent(self) -> int:
+        """How many frames there are since the last speech."""
+        return len(self._frames) - 1 - self._last
+
     def _listen(self, is_speech: bool) -> list[Event]:
-        """Open: note speech, close after enough silence, cut at the maximum length."""
+        """Open: note speech, close after enough silence, cut at the maximum length, tell of a pause."""
         events: list[Event] = []
         if is_speech:
             if self._first < 0:
                 events = self._start_speech()
             self._last = len(self._frames) - 1
-        if len(self._frames) - 1 - self._last >= self._silence_limit:
-            return events + self._close()
+            if self._paused is not None:
+                events = [Resumed(self._base)]
+                self._go_on()
+        elif self._silent >= self._limit:
+            return self._close()
         if len(self._frames) >= self._max_frames:
-            return events + self._cut()
+            events = events + self._cut()
+        if self._pause and self._silent >= self._pause and self._paused is None:
+            events = events + self._rest()
         return events
+
+    def _rest(self) -> list[Event]:
+        """The silence is a pause: tell what the utterance would be if this were its end."""
+        if self._first < 0 or self._speech_ms(self._last) < self._minimum_ms:
+            return []
+        self._paused = self._segment(self._end(), self._last, continues=False)
+        return [Paused(self._paused)]
+
+    def _go_on(self) -> None:
+        """No pause is told of any more, and no hint holds."""
+        self._paused = None
+        self._limit = self._silence_limit
 
     def _start_speech(self) -> list[Event]:
         """Find the first and the last speech frame of the utterance just opened or just cut off from the one before it."""
@@ -216,14 +286,25 @@ class Segmenter:
         """A stray speech frame within the pre-roll is not yet the utterance; a continuation has no pre-roll."""
         return flags.index(True, 0 if self._continuing else max(0, len(flags) - self._window))
 
+    def _end(self) -> int:
+        """Where the utterance ends if nothing more is said: the number of its frames, tail included."""
+        return min(self._last + 1 + self._tail, len(self._frames))
+
+    @property
+    def _minimum_ms(self) -> int:
+        return self._config.start_ms if self._continuing else self._config.min_speech_ms
+
     def _close(self) -> list[Event]:
         """The silence limit or the end of the stream: tell of the utterance and be idle from its end on."""
-        end = min(self._last + 1 + frames_of(self._config.tail_ms), len(self._frames))
-        minimum_ms = self._config.start_ms if self._continuing else self._config.min_speech_ms
-        events = self._tell(end, minimum_ms, continues=False) if self._first >= 0 else []
+        end = self._end()
+        if self._paused is not None:
+            events: list[Event] = [self._paused]
+        else:
+            events = self._tell(end, self._minimum_ms, continues=False) if self._first >= 0 else []
         self._drop(end)
         self._open = self._continuing = False
         self._first = self._last = -1
+        self._go_on()
         self._drop(len(self._frames) - self._window - self._pre_roll)
         return events
 
@@ -235,6 +316,7 @@ class Segmenter:
         events = self._tell(end, 0, continues=True)
         self._drop(end)
         self._continuing = True
+        self._go_on()
         return events + self._start_speech()
 
     def _cutting_place(self) -> int:
@@ -249,14 +331,29 @@ class Segmenter:
 
     def _tell(self, end: int, minimum_ms: int, continues: bool) -> list[Event]:
         """The utterance's first `end` frames as a segment, or as skipped when its speech is too short."""
-        flags = list(islice(self._speech, end))
-        last = _last_true(flags)
+        last = _last_true(list(islice(self._speech, end)))
+        speech_ms = self._speech_ms(last)
+        if speech_ms >= minimum_ms:
+            return [self._segment(end, last, continues)]
         where = (self._base, self._sample(end), self._sample(self._first), self._sample(last + 1))
-        speech_ms = (last + 1 - self._first) * FRAME_MS
-        if speech_ms < minimum_ms:
-            return [Skipped(*where, speech_ms, minimum_ms)]
-        pcm = b"".join(islice(self._frames, end))
-        return [Segment(*where, sum(flags[self._first :]) * FRAME_MS, self._continuing, continues, pcm)]
+        return [Skipped(*where, speech_ms, minimum_ms)]
+
+    def _speech_ms(self, last: int) -> int:
+        """From the first speech frame to frame `last`."""
+        return (last + 1 - self._first) * FRAME_MS
+
+    def _segment(self, end: int, last: int, continues: bool) -> Segment:
+        """The utterance's first `end` frames, of which `last` is the last speech frame."""
+        return Segment(
+            start_sample=self._base,
+            end_sample=self._sample(end),
+            speech_start_sample=self._sample(self._first),
+            speech_end_sample=self._sample(last + 1),
+            voiced_ms=sum(islice(self._speech, self._first, end)) * FRAME_MS,
+            continuing=self._continuing,
+            continues=continues,
+            pcm=b"".join(islice(self._frames, end)),
+        )
 
     def _leap(self, end: int) -> None:
         """Idle in a long hole: go straight to the last frames before `end` that a pre-roll can still reach."""

@@ -22,7 +22,7 @@ def test_of_a_worker_that_hung_its_stacks_its_job_and_the_bus_are_kept_and_the_j
         wait_until(lambda: crashes(running), deadline_s=60)
         (crash,) = crashes(running)
         assert crash["actor"] == "whisper-1"
-        assert crash["job_id"] == f"{turn['turn']}/transcribe/0"
+        assert str(crash["job_id"]).startswith(f"{turn['turn']}/transcribe/")
         assert "hung" in str(crash["reason"])
         place = running.addresses.crashes_dir / str(crash["name"])
         assert place.stat().st_mode & 0o077 == 0

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import array
+from dataclasses import replace
 
 import pytest
 
-from actors.vad.segmenter import Checkpoint, Event, Segment, Segmenter, SegmenterConfig, Skipped, SpeechStarted
+from actors.vad.segmenter import Checkpoint, Event, Paused, Resumed, Segment, Segmenter, SegmenterConfig, Skipped, SpeechStarted
 from bus.limits import FRAME_SAMPLES
 
 # In frames: pre-roll 4, opens on 2 of 3, closes after 5 without speech, keeps 2 of them, at least 6 of speech, at most 40.
@@ -19,6 +20,8 @@ CONFIG = SegmenterConfig(
     tail_ms=60,
     max_utterance_ms=1200,
 )
+
+TELLING = replace(CONFIG, pause_ms=60)
 
 
 def frame(index: int) -> bytes:
@@ -35,7 +38,7 @@ def hear(stream: str, segmenter: Segmenter, flush: bool = True) -> list[Event]:
 
 def in_frames(event: Event) -> tuple[int, int]:
     """The piece that an utterance covers, as frame numbers."""
-    assert not isinstance(event, SpeechStarted)
+    assert isinstance(event, Segment | Skipped)
     return event.start_sample // FRAME_SAMPLES, event.end_sample // FRAME_SAMPLES
 
 
@@ -220,6 +223,61 @@ def test_a_segment_of_the_default_length_fits_into_thirty_seconds_with_its_pre_r
     assert max(len(piece.pcm) for piece in pieces) == 30 * 16_000 * 2
 
 
+def test_a_pause_is_told_with_the_segment_that_it_would_end() -> None:
+    segmenter = Segmenter(TELLING)
+    assert [type(event) for event in hear("......########.", segmenter, flush=False)] == [SpeechStarted]
+    (paused,) = hear(".", segmenter, flush=False)
+    assert isinstance(paused, Paused)
+    assert in_frames(paused.segment) == (2, 16)
+    assert paused.segment.revision == 14
+    assert hear("..", segmenter, flush=False) == []
+    assert hear(".", segmenter, flush=False) == [paused.segment]
+
+
+def test_speech_after_a_pause_that_was_told_takes_it_back() -> None:
+    segmenter = Segmenter(TELLING)
+    events = hear("......########..#..", segmenter, flush=False)
+    assert [type(event) for event in events] == [SpeechStarted, Paused, Resumed, Paused]
+    assert [event.segment.revision for event in events if isinstance(event, Paused)] == [14, 17]
+    assert events[2].start_sample == 2 * FRAME_SAMPLES
+
+
+def test_no_pause_is_told_of_what_is_yet_too_short() -> None:
+    assert [type(event) for event in hear("......#####.....", Segmenter(TELLING))] == [SpeechStarted, Skipped]
+
+
+def test_a_hint_may_end_the_utterance_at_once_and_holds_for_that_pause_alone() -> None:
+    segmenter = Segmenter(TELLING)
+    *_, paused = hear("......########...", segmenter, flush=False)
+    assert isinstance(paused, Paused)
+    assert segmenter.limit_silence(paused.segment.revision, 90) == [paused.segment]
+    assert segmenter.limit_silence(paused.segment.revision, 90) == []
+    assert [type(event) for event in hear("########....", segmenter, flush=False)] == [SpeechStarted, Paused]
+    assert len(hear(".", segmenter, flush=False)) == 1
+
+
+def test_a_hint_may_make_the_pause_longer_until_somebody_speaks() -> None:
+    segmenter = Segmenter(TELLING)
+    *_, paused = hear("......########..", segmenter, flush=False)
+    assert isinstance(paused, Paused)
+    assert segmenter.limit_silence(paused.segment.revision, 300) == []
+    assert hear("." * 7, segmenter, flush=False) == []
+    resumed, again = hear("#..", segmenter, flush=False)
+    assert isinstance(resumed, Resumed)
+    assert isinstance(again, Paused)
+    assert segmenter.limit_silence(paused.segment.revision, 60) == []  # of the pause before
+    assert hear("...", segmenter, flush=False) == [again.segment]
+
+
+def test_a_pause_in_which_an_utterance_is_cut_is_told_of_the_rest() -> None:
+    events = hear("#" * 26 + "...." + "#" * 8 + "..", Segmenter(TELLING), flush=False)
+    assert [type(event) for event in events] == [SpeechStarted, Paused, Resumed, Segment, SpeechStarted, Paused]
+    cut, rest = events[3], events[5]
+    assert isinstance(cut, Segment)
+    assert isinstance(rest, Paused)
+    assert (in_frames(cut), in_frames(rest.segment)) == ((0, 28), (28, 40))
+
+
 @pytest.mark.parametrize(
     "numbers",
     [
@@ -228,6 +286,8 @@ def test_a_segment_of_the_default_length_fits_into_thirty_seconds_with_its_pre_r
         {"pre_roll_ms": -30},
         {"start_ms": 300, "start_window_ms": 150},
         {"pre_roll_ms": 9_900},
+        {"pause_ms": 90, "tail_ms": 120},
+        {"pause_ms": -30},
     ],
 )
 def test_numbers_that_contradict_each_other_are_refused(numbers: dict[str, int]) -> None:

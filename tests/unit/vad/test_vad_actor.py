@@ -74,6 +74,7 @@ def assert_heard(worker: Worker, segments: list[Segment], stream: str = "mic") -
     assert [lease.job.work for lease in leases] == [
         Transcribe(first_sample=segment.start_sample, audio_ms=len(segment.pcm) // 32, speech_ms=segment.speech_ms) for segment in segments
     ]
+    assert [lease.job.revision for lease in leases] == [segment.revision for segment in segments]
     assert len({lease.job.turn for lease in leases}) == len(segments)
 
 
