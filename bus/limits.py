@@ -25,7 +25,7 @@ MAX_NAME_CHARS = 64  # of an actor, an incarnation, a stream, a turn
 MAX_KEY_CHARS = 200  # of a job, a lease, a worker: some names together
 MAX_REASON_CHARS = 1_000  # why a job failed: it is quoted in longer lines
 MAX_LINE_CHARS = 10_000  # for people
-MAX_TEXT_CHARS = 65_536  # of what was said or answered: two of them, four bytes for each character, fit into one job
+MAX_TEXT_CHARS = 65_536  # of what was said or answered: three of them, four bytes for each character, fit into one job
 MAX_MARKS = 64
 MAX_MARKS_TAKEN = 40  # of a job that a worker is given: it adds some of its own
 MAX_SHOWN_REASON = 200  # in a list of jobs, which has to fit into one message
@@ -48,5 +48,5 @@ TCP_HEARTBEAT_TIMEOUT_MS = 4_000
 
 assert MAX_UTTERANCE_S * SAMPLE_RATE_HZ * SAMPLE_BYTES <= MAX_PAYLOAD_BYTES, "an utterance must fit into one job"
 assert MAX_UTTERANCE_S * 1000 <= MAX_AUDIO_MS, "an utterance's length must pass its own bounds"
-assert 2 * 4 * MAX_TEXT_CHARS + 4 * MAX_LINE_CHARS < MAX_HEAD_BYTES, "a turn must fit into one message"
+assert 3 * 4 * MAX_TEXT_CHARS + 2 * 4 * MAX_LINE_CHARS < MAX_HEAD_BYTES, "a turn, and what was said before it, must fit into one message"
 assert HISTORY_CHUNK_FRAMES * FRAME_BYTES <= MAX_PAYLOAD_BYTES, "a piece of history must fit into one message"

@@ -164,17 +164,54 @@ class Role(_Table, frozen=True):
     """Cap of the answer's length in tokens."""
 
 
+class Texts(_Table, frozen=True):
+    """What the assistant says by itself in one language. An empty text is not said."""
+
+    reprompt: str = "Sorry, I didn't catch that."
+    """When nothing was understood of what was said."""
+    confirm: Annotated[str, Meta(pattern=r"^$|\{words\}", description="a text with {words} in it")] = "Did you say: {words}?"
+    """When the words are doubtful; `{words}` stands for them."""
+    dropped: str = "All right, never mind."
+    """When they were the wrong ones."""
+    acknowledge: str = "Yes?"
+    """When the wake phrase was said and nothing after it."""
+    nothing_said: str = "I haven't said anything yet."
+    """When there is no answer to say again."""
+    silence: str = "Is there anything else I can do for you?"
+    """When nobody has said anything for `silence_prompt_s`."""
+    no_model: str = "Sorry, the language model doesn't answer just now. Please ask me again later."
+    """When a turn was given up because of the language model."""
+    apology: str = "Sorry, something went wrong. Please say that again."
+    """When a turn could not be answered for any other reason."""
+
+
+class Phrases(_Table, frozen=True):
+    """What is understood without the language model in one language. A phrase counts when it is all that was said; case and
+    punctuation do not."""
+
+    stop: tuple[str, ...] = ("stop", "stop it", "stop please", "be quiet", "cancel", "cancel that", "never mind", "nevermind")
+    repeat: tuple[str, ...] = ("say that again", "say it again", "repeat that", "repeat it", "please repeat that", "can you repeat that")
+    yes: tuple[str, ...] = ("yes", "yes please", "yes i did", "yeah", "yep", "right", "that's right", "correct", "exactly")
+    no: tuple[str, ...] = ("no", "no i didn't", "nope", "no thanks", "no thank you", "wrong", "that's wrong", "not that")
+
+
 class DialogueSettings(_Table, frozen=True):
     """Turn taking and manner."""
 
     role: str = "plain"
     """Which of `roles` answers."""
-    reprompt: str = "Sorry, I didn't catch that."
-    """Said when nothing, or nothing sure, was understood."""
-    apology: str = "Sorry, something went wrong. Please say that again."
-    """Said when a turn could not be answered."""
+    wake: tuple[str, ...] = ()
+    """Phrases of which one must begin what is said to the assistant; anything else is ignored and not kept. None: all is for it."""
+    follow_up_s: Annotated[float, Meta(ge=0.0, le=600.0)] = 8.0
+    """For so long after the assistant has said something, no wake phrase is needed."""
+    silence_prompt_s: Annotated[float, Meta(ge=0.0, le=3600.0)] = 0.0
+    """In a conversation, nobody says anything for so long: the assistant asks whether there is anything else. 0: never."""
     roles: dict[str, Role] = msgspec.field(default_factory=dict)
     """The roles by name. The built-in ones stand in `config/default.toml`."""
+    texts: dict[str, Texts] = msgspec.field(default_factory=dict)
+    """By language, as `whisper.language` names it. What is not there is English."""
+    phrases: dict[str, Phrases] = msgspec.field(default_factory=dict)
+    """As `texts`."""
 
 
 class LlmSettings(_Table, frozen=True):

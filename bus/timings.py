@@ -91,6 +91,13 @@ MARKS: Final = (SPEECH_END, *PARTS.values())
 """All marks, in the order of the course of a turn."""
 
 
+def speech_ns(marks: Mapping[str, int], speech_ms: int, now_ns: int) -> tuple[int, int]:
+    """When the speech of a turn began and ended, monotonic; of one that is not marked, as if it had ended just now. Pauses in it are
+    not counted, so it may have begun a little earlier."""
+    end_ns = marks.get(SPEECH_END, now_ns)
+    return end_ns - speech_ms * 1_000_000, end_ns
+
+
 def timings_ms(marks: Mapping[str, int]) -> dict[str, float]:
     """Turn `marks` (monotonic ns) into the parts of the turn in ms, in order, then the times AHEAD, TOTAL_TO_FIRST_TOKEN and TOTAL.
 

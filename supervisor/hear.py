@@ -132,6 +132,7 @@ class Hearing:
         self._until(lambda: not any(is_open(job.state) for job in self._jobs()))
         for record in remembered(self._addresses, turns=self._ours):
             self._finish(record)
+        self._receive()  # what was ignored is in no store: only its event tells of it
         kept = self._tell_unkept()
         if len(self._shown) == before:
             sys.stderr.write(f"{file}: no speech in it was long enough for a turn\n")

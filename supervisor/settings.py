@@ -24,7 +24,7 @@ import msgspec
 
 from bus.addresses import Addresses
 from bus.errors import AddressError, SetupError
-from bus.settings import REHEARSAL_URL, Settings
+from bus.settings import REHEARSAL_URL, Phrases, Settings, Texts
 
 Key = tuple[str, ...]
 Table = dict[str, Any]
@@ -37,9 +37,10 @@ _FILE_KEYS: Final = (
     ("instance", "state_dir"),
 )
 _MODEL: Final = ("whisper", "model")
+_BY_LANGUAGE: Final = {"texts": Texts, "phrases": Phrases}
 _BAD: Final = object()
 _WORDS: Final = {
-    "int": "a whole number", "float": "a number", "str": "text", "bool": "true or false", " | null": "", " | ": " or "
+    "array": "a list", "int": "a whole number", "float": "a number", "str": "text", "bool": "true or false", " | null": "", " | ": " or "
 }  # fmt: skip
 
 
@@ -277,6 +278,7 @@ def _elsewhere(name: str) -> str:
     """A hint for a key that stands in the wrong table."""
     sections = get_type_hints(Settings)
     places = [f"{section}.{name}" for section, kind in sections.items() if name in get_type_hints(kind)]
+    places += [f"dialogue.{table}.en.{name}" for table, kind in _BY_LANGUAGE.items() if name in get_type_hints(kind)]
     return f'; did you mean "{places[0]}"?' if places else ""
 
 
@@ -354,6 +356,9 @@ def _contradictions(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]
     if dialogue.role not in dialogue.roles:
         hint = _meant(dialogue.role, dialogue.roles) or f"; the roles are {', '.join(sorted(dialogue.roles))}"
         yield ("dialogue.role",), f'names no role: "{dialogue.role}"{hint}'
+    for phrase in dialogue.wake:
+        if not re.search(r"[^\W_]", phrase):
+            yield ("dialogue.wake",), f"has a phrase without a word, {_shown(phrase)}: nothing would begin with it"
     if llm.first_token_timeout_s > llm.total_timeout_s:
         yield ("llm.first_token_timeout_s", "llm.total_timeout_s"), "is longer than llm.total_timeout_s"
     elif llm.first_token_timeout_s > llm.answer_timeout_s:

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from actors.dialogue.turns import Step, manner, next_step
-from bus.messages.jobs import Heard, Job
+from actors.dialogue.manner import manner
+from actors.dialogue.silence import Silence
+from actors.dialogue.turns import HANDLED, Step, next_step
+from actors.dialogue.wake import Woken
+from bus.limits import MAX_NAME_CHARS
+from bus.messages.jobs import Heard, Job, LookedBack, Remember
 from bus.messages.reply import ReplyDelta, ReplyFinished, ReplyStarted
-from bus.timings import FIRST_CLAUSE, FIRST_TOKEN, LAST_TOKEN, TURN_END, TURN_START
+from bus.messages.speech import SpeechSkipped, SpeechStarted, WakeHeard
+from bus.messages.turn import TurnFinished
+from bus.timings import FIRST_CLAUSE, FIRST_TOKEN, LAST_TOKEN, RETRIED, TURN_END, TURN_START, speech_ns
 
 if TYPE_CHECKING:
     from actors.actor import Runtime
+    from actors.timers import Timer
     from bus.jobs import Lease
+    from bus.messages.base import Message
 
 LOCAL_MODEL = "local"
 AFTER_THE_MODEL = 1000
@@ -25,7 +33,16 @@ class Dialogue:
     def __init__(self, runtime: Runtime) -> None:
         """Raise SetupError when the configured role does not exist."""
         self._runtime = runtime
-        self._manner = manner(runtime.settings.dialogue)
+        settings = runtime.settings.dialogue
+        self._manner = manner(settings, runtime.settings.whisper.language)
+        self._woken = Woken(self._manner.follow_up_ms)
+        if settings.wake:
+            runtime.subscribe(WakeHeard.topic, self._on_wake)
+        self._silence = Silence(settings.silence_prompt_s)
+        self._silence_due: Timer | None = None
+        if settings.silence_prompt_s:
+            for topic in (SpeechStarted.topic, SpeechSkipped.topic, TurnFinished.topic):
+                runtime.subscribe(topic, self._on_speech)
         runtime.work("turn", self._on_lease)
 
     def close(self) -> None:
@@ -34,9 +51,10 @@ class Dialogue:
     def _on_lease(self, lease: Lease) -> None:
         job = lease.job
         start_ns = self._runtime.clock.monotonic_ns()
-        step = next_step(self._manner, job.work)
+        step = next_step(self._manner, job.work, woken=self._is_woken(job, start_ns))
         if step.say:
-            self._say(step.say, lease)
+            has_asked = not isinstance(job.work, Heard | LookedBack)
+            self._say(step.say, job.turn, job.stream, lease.reply_number + (AFTER_THE_MODEL if has_asked else 0))
         if step.then is None:
             self._runtime.log.warning("turn not remembered", turn=job.turn)
             lease.done()
@@ -44,20 +62,62 @@ class Dialogue:
         marks = self._marks(job, step, start_ns)
         lease.done([Job(turn=job.turn, stream=job.stream, work=step.then, revision=job.revision, marks=marks)])
 
+    def _is_woken(self, job: Job, now_ns: int) -> bool:
+        """Whether speech is for us whatever its words: a detector of wake words says so, or a user who had it tried again."""
+        if not isinstance(job.work, Heard):
+            return False
+        return RETRIED in job.marks or self._woken.is_addressed(job.stream, *speech_ns(job.marks, job.work.speech_ms, now_ns))
+
     def _marks(self, job: Job, step: Step, start_ns: int) -> dict[str, int]:
-        """The job's marks and ours. What was marked when the turn was heard stays: a turn comes by here twice."""
+        """The job's marks and ours. What was marked when the turn was heard stays: a turn comes by here twice, or thrice."""
         now_ns = self._runtime.clock.monotonic_ns()
         marks = {TURN_START: start_ns, TURN_END: now_ns, **job.marks}
+        if isinstance(job.work, LookedBack):
+            marks[TURN_END] = now_ns
         if step.say:
             marks |= {FIRST_TOKEN: now_ns, FIRST_CLAUSE: now_ns, LAST_TOKEN: now_ns}
         return marks
 
-    def _say(self, text: str, lease: Lease) -> None:
-        job = lease.job
-        attempt = lease.reply_number + (0 if isinstance(job.work, Heard) else AFTER_THE_MODEL)
+    def _say(self, text: str, turn: str, stream: str, attempt: int) -> None:
         for body in (
             ReplyStarted(attempt=attempt, model=LOCAL_MODEL),
             ReplyDelta(attempt=attempt, index=0, text=text),
             ReplyFinished(attempt=attempt, text=text, finish_reason="local"),
         ):
-            self._runtime.publish(body, turn=job.turn, stream=job.stream)
+            self._runtime.publish(body, turn=turn, stream=stream)
+
+    # -- what is heard beside the turns -----------------------------------------------------------------------------
+
+    def _on_wake(self, message: Message) -> None:
+        # The time at which it came: one that its sender writes into it could leave the window open for ever.
+        self._woken.heard(message.envelope.stream, self._runtime.clock.monotonic_ns())
+
+    def _on_speech(self, message: Message) -> None:
+        turn, stream, now_ns = message.envelope.turn, message.envelope.stream, self._runtime.clock.monotonic_ns()
+        match message.body:
+            case SpeechStarted():
+                self._silence.began(stream, turn)
+            case SpeechSkipped():
+                self._silence.ended(stream, turn, now_ns)
+            case TurnFinished(record=record):
+                self._silence.ended(stream, turn, now_ns, spoke=bool(record.reply))
+        self._plan_silence()
+
+    def _plan_silence(self) -> None:
+        if self._silence_due is not None:
+            self._silence_due.cancel()
+        due_ns = self._silence.due_ns
+        delay_s = None if due_ns is None else max(0.0, (due_ns - self._runtime.clock.monotonic_ns()) / 1e9)
+        self._silence_due = None if delay_s is None else self._runtime.after(delay_s, self._on_silence)
+
+    def _on_silence(self) -> None:
+        for stream, turn in self._silence.asked_about(self._runtime.clock.monotonic_ns()):
+            if self._manner.texts.silence and len(turn) <= MAX_NAME_CHARS:
+                self._ask_about_silence(stream, turn)
+        self._plan_silence()
+
+    def _ask_about_silence(self, stream: str, turn: str) -> None:
+        text = self._manner.texts.silence
+        self._say(text, turn, stream, attempt=1)
+        work = Remember(role=self._manner.role, state=HANDLED, transcript="", reply=text, detail="silence")
+        self._runtime.submit(Job(turn=turn, stream=stream, work=work))

@@ -3,25 +3,38 @@
 A turn goes `Heard → Recall → … → Answered → Remember`, or ends early with words that need no model. Its state travels in its jobs,
 so the turn manager keeps none of its own and may die between any two of them. Whatever happens, the last job is one `Remember`.
 
+Where it hangs on what came before whether something is for the assistant, or what it means, memory is asked first:
+`Heard → LookBack → LookedBack → …`. Turns of one stream are taken in order, so by then memory has all that came before. The store is
+the one place of that state, and nothing is lost with any process. Memory is asked
+
+* when there is a wake phrase and it was not said: what comes soon after the assistant has spoken is for it all the same;
+* for "yes" and "no", which answer the assistant's own question whether doubtful words were said;
+* for "say that again".
+
 When nothing was understood, whether to ask again is a question of whether anybody spoke to us:
 
 * The transcriber found no voice (silence, a cough, a door, a fan), whatever words it made of it: nothing is said.
 * No words from less than REPROMPT_SPEECH_MS of sound that passed for speech: nothing is said.
-* No words from longer speech, or words that are doubtful: the speaker is asked to say it again.
+* No words from longer speech: the speaker is asked to say it again. Doubtful words: whether that was it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Final
 
-from bus.errors import SetupError
-from bus.messages.jobs import Answered, AnyWork, Heard, Parked, Recall, Remember
-from bus.settings import DialogueSettings
+import msgspec
+
+from actors.dialogue.manner import Manner
+from actors.dialogue.phrases import Command, after_wake, command_of
+from bus.messages.jobs import Answered, AnyWork, Heard, LookBack, LookedBack, Parked, Recall, Remember
+from bus.messages.turn import LastTurn
 
 ANSWERED: Final = "answered"
+HANDLED: Final = "handled"
 EMPTY: Final = "empty"
+CONFIRMING: Final = "confirming"
+IGNORED: Final = "ignored"
 FAILED: Final = "failed"
 UNANSWERED: Final = "unanswered"
 
@@ -32,19 +45,13 @@ NOBODY_SPOKE: Final = frozenset({"silence", "no-speech", "phantom"})
 """Reasons of the transcriber not to believe in words: there was no voice, or only a sentence that models invent for noise."""
 REPROMPT_SPEECH_MS: Final = 1500
 """A cough, a laugh or a slammed door passes for speech of up to about a second; who says a sentence speaks for longer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Manner:
-    """How the assistant talks: the role in use, and its own words where no model is asked."""
-
-    role: str
-    system: str
-    """The role's prompt."""
-    max_tokens: int
-    """Cap of a reply's length."""
-    reprompt: str
-    apology: str
+CONFIRM_WITHIN_MS: Final = 30_000
+"""A "yes" that comes later is no answer to the question whether doubtful words were said."""
+MOST_CONFIRM_WORDS: Final = 15
+"""Nobody wants to hear more of what was perhaps not said."""
+NEEDS_THE_PAST: Final = frozenset({Command.REPEAT, Command.YES, Command.NO})
+BEFORE_ADDRESSED: Final = frozenset({"transcribe", "heard", "look-back", "looked-back"})
+"""Stages at which it may not be known yet whether the words are for the assistant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +60,10 @@ class Step:
 
     say: str
     """Words of its own for the user; empty: it says nothing."""
-    then: Recall | Remember | None
+    then: LookBack | Recall | Remember | None
     """The next job of the turn. None: there is nothing left to do for it."""
-
-
-def manner(settings: DialogueSettings) -> Manner:
-    """The manner of the configured role. Raise SetupError when there is no such role."""
-    role = settings.roles.get(settings.role)
-    if role is None:
-        raise SetupError(f"dialogue.role is {settings.role!r}, but there is no [dialogue.roles.{settings.role}]; {_known(settings)}")
-    return Manner(settings.role, role.prompt, role.max_tokens, settings.reprompt, settings.apology)
+    command: Command | None = None
+    """What the speaker wanted of the assistant itself."""
 
 
 def reply_tokens(transcript: str, cap: int) -> int:
@@ -70,11 +71,16 @@ def reply_tokens(transcript: str, cap: int) -> int:
     return min(cap, max(MIN_REPLY_TOKENS, REPLY_TOKENS_PER_WORD * len(transcript.split())))
 
 
-def next_step(manner: Manner, work: AnyWork) -> Step:
-    """What is to be done about `work`. Raise TypeError when it is not a job for the turn manager."""
+def next_step(manner: Manner, work: AnyWork, *, woken: bool = False) -> Step:
+    """What is to be done about `work`. `woken`: it is known otherwise than from the words that they are for the assistant.
+
+    Raise TypeError when it is not a job for the turn manager.
+    """
     match work:
         case Heard():
-            return _heard(manner, work)
+            return _heard(manner, work, woken)
+        case LookedBack():
+            return _looked_back(manner, work)
         case Answered():
             return _answered(manner, work)
         case Parked():
@@ -82,18 +88,77 @@ def next_step(manner: Manner, work: AnyWork) -> Step:
     raise TypeError(f"a {type(work).__name__} is no job for the turn manager")
 
 
-def _heard(manner: Manner, work: Heard) -> Step:
-    if work.transcript.strip() and not work.doubtful and not work.rejected:
-        return Step("", _recall(manner, work.transcript))
-    say = manner.reprompt if _wants_reprompt(work) else ""
-    detail = work.rejected or ("doubtful" if work.doubtful else "no words")
-    return Step(say, Remember(role=manner.role, state=EMPTY, transcript=work.transcript, reply=say, detail=detail))
+def _heard(manner: Manner, work: Heard, woken: bool) -> Step:
+    called = after_wake(manner.wake, work.transcript)
+    if called == "":
+        return _handle(manner, work, manner.texts.acknowledge, "wake")
+    heard = work if called is None else msgspec.structs.replace(work, transcript=called)
+    addressed = woken or not manner.wake or called is not None
+    if not addressed and not _somebody_spoke(heard):
+        return _ignore(manner, "nobody spoke")
+    command = command_of(manner.phrases, heard.transcript)
+    if not addressed or command in NEEDS_THE_PAST:
+        return Step("", LookBack(heard=heard, addressed=addressed))
+    return _addressed(manner, heard, command)
 
 
-def _wants_reprompt(work: Heard) -> bool:
+def _looked_back(manner: Manner, work: LookedBack) -> Step:
+    heard, last = work.heard, work.last
+    command = command_of(manner.phrases, heard.transcript)
+    doubted = last.transcript if last is not None and last.state == CONFIRMING and last.quiet_ms <= CONFIRM_WITHIN_MS else ""
+    answers_us = bool(doubted) and command in (Command.YES, Command.NO)
+    if not (work.addressed or answers_us or _goes_on(manner, last)):
+        return _ignore(manner, "no wake phrase")
+    match command:
+        case Command.YES if doubted:
+            return Step("", _recall(manner, doubted), command)
+        case Command.NO if doubted:
+            return _handle(manner, heard, manner.texts.dropped, command.value, command)
+        case Command.REPEAT if doubted:
+            return _confirm(manner, doubted, command)
+        case Command.REPEAT:
+            return _handle(manner, heard, work.answer or manner.texts.nothing_said, command.value, command)
+    return _addressed(manner, heard, command)
+
+
+def _addressed(manner: Manner, heard: Heard, command: Command | None) -> Step:
+    """What becomes of words, or of speech without words, that are for the assistant and need nothing that came before."""
+    if command is Command.STOP:
+        return _handle(manner, heard, "", command.value, command)
+    words = heard.transcript.strip()
+    if words and not heard.doubtful and not heard.rejected:
+        return Step("", _recall(manner, heard.transcript))
+    if words and not heard.rejected and manner.texts.confirm and len(words.split()) <= MOST_CONFIRM_WORDS:
+        return _confirm(manner, words)
+    say = manner.texts.reprompt if _somebody_spoke(heard) else ""
+    detail = heard.rejected or ("doubtful" if heard.doubtful else "no words")
+    return Step(say, Remember(role=manner.role, state=EMPTY, transcript=heard.transcript, reply=say, detail=detail))
+
+
+def _goes_on(manner: Manner, last: LastTurn | None) -> bool:
+    """Whether what is said now belongs to a conversation that is under way."""
+    return last is not None and last.spoke and last.quiet_ms < manner.follow_up_ms
+
+
+def _somebody_spoke(work: Heard) -> bool:
     if work.rejected in NOBODY_SPOKE:
         return False
     return bool(work.transcript.strip()) or work.speech_ms >= REPROMPT_SPEECH_MS
+
+
+def _confirm(manner: Manner, doubted: str, command: Command | None = None) -> Step:
+    """Ask whether these words were said. Memory keeps them until that is answered."""
+    say = manner.texts.confirm.replace("{words}", doubted.rstrip(".?!… "))
+    return Step(say, Remember(role=manner.role, state=CONFIRMING, transcript=doubted, reply=say, detail="doubtful"), command)
+
+
+def _handle(manner: Manner, heard: Heard, say: str, what: str, command: Command | None = None) -> Step:
+    return Step(say, Remember(role=manner.role, state=HANDLED, transcript=heard.transcript, reply=say, detail=what), command)
+
+
+def _ignore(manner: Manner, why: str) -> Step:
+    """It was not for us: the turn is over, and its words go no further."""
+    return Step("", Remember(role=manner.role, state=IGNORED, transcript="", reply="", detail=why))
 
 
 def _recall(manner: Manner, transcript: str) -> Recall:
@@ -103,7 +168,7 @@ def _recall(manner: Manner, transcript: str) -> Recall:
 
 def _answered(manner: Manner, work: Answered) -> Step:
     if not work.reply.strip():
-        return _apologise(manner, work.transcript, f"{work.model} gave an empty answer")
+        return _apologise(manner, work.transcript, manner.texts.apology, f"{work.model} gave an empty answer")
     detail = "" if work.finish_reason == "stop" else work.finish_reason
     return Step("", Remember(role=work.role, state=ANSWERED, transcript=work.transcript, reply=work.reply, detail=detail))
 
@@ -112,17 +177,13 @@ def _parked(manner: Manner, work: Parked) -> Step:
     if work.failed_stage == "remember":  # the user has had the answer; only memory could not keep it, and cannot keep this either
         return Step("", None)
     detail = f"{work.failed_stage}: {work.reason}"
+    ours = not manner.wake or work.failed_stage not in BEFORE_ADDRESSED or after_wake(manner.wake, work.transcript) is not None
+    transcript = work.transcript if ours else ""
     if not work.aloud:
-        return Step("", Remember(role=manner.role, state=UNANSWERED, transcript=work.transcript, reply="", detail=detail))
-    return _apologise(manner, work.transcript, detail)
+        return Step("", Remember(role=manner.role, state=UNANSWERED, transcript=transcript, reply="", detail=detail))
+    say = manner.texts.no_model if work.failed_stage == "answer" else manner.texts.apology
+    return _apologise(manner, transcript, say, detail)
 
 
-def _apologise(manner: Manner, transcript: str, reason: str) -> Step:
-    then = Remember(role=manner.role, state=FAILED, transcript=transcript, reply=manner.apology, detail=reason)
-    return Step(manner.apology, then)
-
-
-def _known(settings: DialogueSettings) -> str:
-    names = sorted(settings.roles)
-    close = get_close_matches(settings.role, names, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(names) or 'none'}"
+def _apologise(manner: Manner, transcript: str, say: str, reason: str) -> Step:
+    return Step(say, Remember(role=manner.role, state=FAILED, transcript=transcript, reply=say, detail=reason))

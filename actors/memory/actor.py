@@ -1,4 +1,4 @@
-"""The actor `memory`: a worker of the queue `memory`. It finds the context of a question, and keeps the turns that are over."""
+"""The actor `memory`: a worker of the queue `memory`. It finds what came before a question, and keeps the turns that are over."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, TypeVar
 from actors.llm.prompt import estimate_tokens
 from actors.memory.context import PastRound, messages_of, trim
 from actors.memory.counting import Counting, ServerCounter
+from actors.memory.ends import Ends
 from actors.memory.store import Store, database_path, mend_store, open_store
 from actors.storage import opened
 from bus.errors import EarshotError
-from bus.messages.jobs import Answer, Job, Recall, Remember
-from bus.messages.turn import Round, TurnFinished, TurnRecord
+from bus.messages.jobs import Answer, Job, LookBack, LookedBack, Recall, Remember
+from bus.messages.turn import LastTurn, Round, TurnFinished, TurnRecord
 from bus.sqlite import fault_of
-from bus.timings import RECALL_END, RECALL_START, REMEMBERED, RETRIED, attempts_ms, timings_ms
+from bus.timings import RECALL_END, RECALL_START, REMEMBERED, RETRIED, attempts_ms, speech_ns, timings_ms
 
 if TYPE_CHECKING:
     from actors.actor import Runtime
@@ -39,6 +40,7 @@ class Memory:
         self._settings = runtime.settings.memory
         path = database_path(self._settings, runtime.addresses)
         self._store, mended = opened(runtime, lambda: open_store(path))
+        self._ends = Ends()
         self._in_trouble = False
         self._unkept: dict[str, None] = {}  # jobs that could not be done while the store cannot be written; some are given up by then
         if mended:
@@ -52,6 +54,8 @@ class Memory:
 
     def _on_lease(self, lease: Lease) -> None:
         match lease.job.work:
+            case LookBack() as work:
+                self._look_back(lease, work)
             case Recall() as work:
                 self._recall(lease, work)
             case Remember() as work:
@@ -69,6 +73,25 @@ class Memory:
         marks = {**job.marks, RECALL_START: start_ns, RECALL_END: self._runtime.clock.monotonic_ns()}
         lease.done([Job(turn=job.turn, stream=job.stream, work=answer, revision=job.revision, marks=marks)])
 
+    def _look_back(self, lease: Lease, work: LookBack) -> None:
+        """When the store cannot be read, nothing came before."""
+        job = lease.job
+        try:
+            last, answer = self._trying(lambda: (self._store.last_turn(job.stream), self._store.last_answer(job.stream)))
+        except sqlite3.Error as error:
+            self._runtime.log.warning("memory cannot be read, going on without it", error=str(error))
+            last, answer = None, ""
+        before = None if last is None else self._before(last, job, work.heard.speech_ms)
+        found = LookedBack(heard=work.heard, addressed=work.addressed, last=before, answer=answer)
+        lease.done([Job(turn=job.turn, stream=job.stream, work=found, revision=job.revision, marks=job.marks)])
+
+    def _before(self, last: TurnRecord, job: Job, speech_ms: int) -> LastTurn:
+        clock = self._runtime.clock
+        now_ns = clock.monotonic_ns()
+        began_ns, _ = speech_ns(job.marks, speech_ms, now_ns)
+        quiet_ns = began_ns - self._ends.of(last, now_ns, clock.wall_ns())
+        return LastTurn(state=last.state, transcript=last.transcript, spoke=bool(last.reply), quiet_ms=max(0, quiet_ns) / 1e6)
+
     def _context(self, stream: str) -> Sequence[PastRound]:
         """The rounds to give. When the store cannot be read there are none: an answer without memory is better than no answer."""
         settings = self._settings
@@ -83,6 +106,10 @@ class Memory:
 
     def _remember(self, lease: Lease, work: Remember) -> None:
         job = lease.job
+        if work.state == "ignored":  # it was not for us, and is nowhere any more
+            self._runtime.publish(TurnFinished(record=self._record(job, work)), turn=job.turn, stream=job.stream)
+            lease.done()
+            return
         past = Round(user=work.transcript, assistant=work.reply)
         try:
             kept = self._trying(lambda: self._store.remember(self._record(job, work), estimate_tokens(messages_of(past))))
@@ -92,6 +119,7 @@ class Memory:
             lease.failed(reason, retry=True, delay_ms=RETRY_MS)
             return
         self._end_trouble()
+        self._ends.add(kept, self._runtime.clock.monotonic_ns())
         self._runtime.publish(TurnFinished(record=kept, late=RETRIED in job.marks), turn=job.turn, stream=job.stream)
         lease.done()
         if kept.state == "answered":

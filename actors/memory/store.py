@@ -135,6 +135,17 @@ class Store:
         rows = self._db.execute(query, (stream, start))
         return [PastRound(number, tokens, Round(user=user, assistant=assistant)) for number, tokens, user, assistant in rows]
 
+    def last_turn(self, stream: str) -> TurnRecord | None:
+        """The last turn of a stream in which something was said or done, not a cough or what was too old to be answered."""
+        where = "WHERE stream = ? AND (reply != '' OR state = 'handled') ORDER BY id DESC LIMIT 1"
+        return next(self._records(where, (stream,)), None)
+
+    def last_answer(self, stream: str) -> str:
+        """The last answer of a stream, or nothing."""
+        query = "SELECT reply FROM turns WHERE stream = ? AND round IS NOT NULL ORDER BY round DESC LIMIT 1"
+        found = self._db.execute(query, (stream,)).fetchone()
+        return str(found[0]) if found else ""
+
     def set_tokens(self, turn: str, tokens: int) -> None:
         """Put a count in the place of an estimate."""
         self._db.execute("UPDATE turns SET tokens = ? WHERE turn = ?", (tokens, turn))

@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from bus.limits import MAX_MARKS
 from bus.messages.base import AudioMs, Body, Count, DeadlineMs, Key, Line, Name, Nanoseconds, PlainName, Reason, Text
-from bus.messages.turn import MAX_PAST_ATTEMPTS, LostReason, Round
+from bus.messages.turn import MAX_PAST_ATTEMPTS, LastTurn, LostReason, Round
 
 MAX_FOLLOW_UPS = 64
 MAX_REVISION = 1_000_000
@@ -51,6 +51,36 @@ class Heard(Work, frozen=True, kw_only=True, tag="heard"):
     """Why the words were not believed, or empty."""
     speech_ms: AudioMs = 0
     """How long the speech was."""
+
+
+class LookBack(Work, frozen=True, kw_only=True, tag="look-back"):
+    """What becomes of this hangs on what was said last in the stream: find that."""
+
+    queue: ClassVar[str] = "memory"
+    heard: Heard
+    """Without the wake phrase."""
+    addressed: bool
+    """Whether it is known to be for the assistant."""
+
+    @property
+    def transcript(self) -> str:
+        return self.heard.transcript
+
+
+class LookedBack(Work, frozen=True, kw_only=True, tag="looked-back"):
+    """A transcript wants an answer, and this came before it."""
+
+    queue: ClassVar[str] = "turn"
+    heard: Heard
+    addressed: bool
+    last: LastTurn | None
+    """The last turn of the stream in which something was said or done. None: there is none, or it cannot be read."""
+    answer: Text
+    """The last answer of the stream; empty: there is none."""
+
+    @property
+    def transcript(self) -> str:
+        return self.heard.transcript
 
 
 class Recall(Work, frozen=True, kw_only=True, tag="recall"):
@@ -109,7 +139,7 @@ class Parked(Work, frozen=True, kw_only=True, tag="parked"):
     """False: too long ago to be spoken of now; the turn is kept as unanswered."""
 
 
-AnyWork = Transcribe | Heard | Recall | Answer | Answered | Remember | Parked
+AnyWork = Transcribe | Heard | LookBack | LookedBack | Recall | Answer | Answered | Remember | Parked
 
 
 class Attempt(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

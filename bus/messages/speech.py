@@ -48,3 +48,9 @@ class TranscriptFinal(Body, frozen=True, kw_only=True):
     no_speech_prob: Annotated[float, Meta(ge=-1e6, le=1e6)]
     rejected: Line = ""
     """Why the text was not believed (`silence`, `no-speech`, `repetition`, …), or empty."""
+
+
+class WakeHeard(Body, frozen=True, kw_only=True):
+    """The wake word was spoken in this stream a moment ago: what is said now is for the assistant. For a detector of the user's own."""
+
+    topic: ClassVar[str] = "wake.heard"

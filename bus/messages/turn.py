@@ -23,6 +23,18 @@ class Round(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     assistant: Text
 
 
+class LastTurn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The turn before this one in its stream."""
+
+    state: Name
+    """As in `TurnRecord`."""
+    transcript: Text
+    spoke: bool
+    """Whether the assistant said something."""
+    quiet_ms: Milliseconds
+    """From its end to the beginning of the speech that came after it."""
+
+
 class PastAttempt(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Who had a job of the turn, and for how long. Times count from the turn's first mark, as its parts do."""
 
@@ -44,8 +56,9 @@ class TurnRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     stream: Name
     role: Line
     state: Name
-    """`answered`, `empty` (nothing was understood; the reply asks again), `failed`, or `unanswered` (the assistant was not running, and
-    when it was started again it was too late to answer)."""
+    """`answered`; `handled` (without the language model); `empty` (nothing was understood; the reply asks again); `confirming` (the reply
+    asks whether these doubtful words were said); `ignored` (not said to the assistant; without words, and not in the store); `failed`;
+    or `unanswered` (the assistant was not running, and when it was started again it was too late to answer)."""
     transcript: Text
     reply: Text
     wall_ns: Nanoseconds
@@ -53,13 +66,13 @@ class TurnRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     timings_ms: Annotated[dict[Name, Milliseconds], Meta(max_length=64)]
     """See `bus.timings`: where the time went, from the true end of speech."""
     detail: Line = ""
-    """Why a turn failed, or what the reply was cut by."""
+    """Why a turn failed or was ignored, what the reply was cut by, or what was handled."""
     attempts: Annotated[list[PastAttempt], Meta(max_length=MAX_PAST_ATTEMPTS)] = []
     """In the order in which they ended."""
 
 
 class TurnFinished(Body, frozen=True, kw_only=True):
-    """The turn is in the memory store."""
+    """The turn is over, and in the memory store if it is one to be kept."""
 
     topic: ClassVar[str] = "turn.finished"
     words: ClassVar[frozenset[str]] = frozenset({"transcript", "reply"})

@@ -29,6 +29,7 @@ REMEMBERED_TURNS: Final = 1000
 INDENT: Final = "      "
 MIC: Final = "mic"
 REMEMBER: Final = "remember"
+IGNORED: Final = "ignored"
 _STYLES: Final = {"dim": "2", "user": "36", "ai": "32", "warning": "33"}
 
 
@@ -202,7 +203,7 @@ class Conversation:
         the middle of a turn shows it whole and in order, and not half."""
         if turn.record is not None:
             turn.heard = True
-            turn.transcript = turn.transcript or turn.record.transcript
+            turn.transcript = "" if turn.record.state == IGNORED else turn.transcript or turn.record.transcript
             if turn.record.reply:
                 yield from self._complete(turn, turn.record.reply)
         if turn.transcript and not turn.transcript_written and not turn.written:
@@ -229,6 +230,8 @@ class Conversation:
         if record is None:
             yield from self._line(f"{INDENT}this turn could not be remembered: {_clean(turn.unkept)}", "warning")
             return
+        if record.state == IGNORED:
+            yield from self._line(f"{INDENT}not for the assistant: {_clean(record.detail)}; not kept", "dim")
         if record.state == "failed" and record.detail:
             yield from self._line(f"{INDENT}{_clean(record.detail)}", "warning")
         wait = wait_line(record.timings_ms) if self._show_timings else ""

@@ -180,6 +180,33 @@ def test_the_window_holds_the_wanted_rounds_from_the_beginning_of_a_block(store:
     assert numbers(store, rounds=0) == []
 
 
+def test_the_last_turn_is_the_one_in_which_something_was_said_or_done(store: Store) -> None:
+    assert store.last_turn("mic") is None
+    store.remember(record("t1"), 1)
+    store.remember(record("t2", "stop", "", state="handled"), 1)
+    store.remember(record("t3", "", "", state="empty"), 1)
+    store.remember(record("t4", "too late", "", state="unanswered"), 1)
+    store.remember(record("h1", stream="hear"), 1)
+    last = store.last_turn("mic")
+    assert last is not None
+    assert last.turn == "t2"
+    store.remember(record("t5", "", "Pardon?", state="empty"), 1)
+    last = store.last_turn("mic")
+    assert last is not None
+    assert last.turn == "t5"
+
+
+def test_the_last_answer_is_that_of_the_stream_and_gone_when_it_is_forgotten(store: Store) -> None:
+    assert store.last_answer("mic") == ""
+    store.remember(record("t1", reply="One."), 1)
+    store.remember(record("t2", reply="Two."), 1)
+    store.remember(record("t3", reply="Pardon?", state="empty"), 1)
+    store.remember(record("h1", reply="Three.", stream="hear"), 1)
+    assert store.last_answer("mic") == "Two."
+    store.forget_turn("t2")
+    assert store.last_answer("mic") == "One."
+
+
 def test_a_count_takes_the_place_of_the_estimate(store: Store) -> None:
     store.remember(record("t1"), 12)
     store.set_tokens("t1", 9)

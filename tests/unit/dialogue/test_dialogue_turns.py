@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.dialogue.turns import Manner, Step, manner, next_step, reply_tokens
+from actors.dialogue.manner import Manner, manner
+from actors.dialogue.turns import Step, next_step, reply_tokens
 from bus.errors import SetupError
-from bus.messages.jobs import Answered, AnyWork, Heard, Parked, Recall, Remember, Transcribe
-from bus.settings import DialogueSettings, Role
-
-GUIDE = Manner(role="guide", system="You show people around.", max_tokens=384, reprompt="Pardon?", apology="Sorry!")
+from bus.messages.jobs import Answered, AnyWork, Heard, LookBack, LookedBack, Parked, Recall, Remember, Transcribe
+from bus.messages.turn import LastTurn
+from bus.settings import DialogueSettings, Phrases, Role, Texts
+from tests.unit.dialogue.talk import GUIDE, SPARK, WHERE, remembered
 
 TEXT = st.text(max_size=40)
 HEARD = st.builds(
@@ -21,9 +22,16 @@ HEARD = st.builds(
     rejected=st.sampled_from(["", "silence", "no-speech", "phantom", "repetition", "rate", "no-words"]),
     speech_ms=st.integers(0, 30_000),
 )
-PARKED = st.builds(
-    Parked, failed_stage=st.sampled_from(["transcribe", "heard", "recall", "answer", "answered"]), reason=TEXT, transcript=TEXT
+STAGES = ["transcribe", "heard", "look-back", "looked-back", "recall", "answer", "answered"]
+PARKED = st.builds(Parked, failed_stage=st.sampled_from(STAGES), reason=TEXT, transcript=TEXT)
+SAID = st.one_of(TEXT, st.sampled_from(["yes", "No.", "Stop!", "say that again", "Hey Spark.", "Hay spark, where am I", "where am I"]))
+SPOKEN = st.builds(
+    Heard, transcript=SAID, doubtful=st.booleans(), rejected=st.sampled_from(["", "silence"]), speech_ms=st.integers(0, 9000)
 )
+LAST = st.builds(
+    LastTurn, state=st.sampled_from(["answered", "confirming", "handled"]), transcript=TEXT, spoke=st.booleans(), quiet_ms=st.floats(0, 1e5)
+)
+MANNERS = st.sampled_from([GUIDE, SPARK])
 
 
 def heard(transcript: str = "", *, doubtful: bool = False, rejected: str = "", speech_ms: int = 3000) -> Step:
@@ -36,19 +44,27 @@ def answered(reply: str, finish_reason: str = "stop") -> Step:
     )
 
 
-def remembered(step: Step) -> Remember:
-    assert isinstance(step.then, Remember)
-    return step.then
-
-
 def test_a_question_goes_to_memory_with_the_role_in_use() -> None:
-    assert heard("where am I") == Step("", Recall(transcript="where am I", role="guide", system="You show people around.", max_tokens=64))
+    assert heard("where am I") == Step("", WHERE)
 
 
-def test_doubtful_words_are_asked_for_again() -> None:
-    step = heard("where um eye", doubtful=True)
+def test_doubtful_words_are_asked_about_and_kept_until_that_is_answered() -> None:
+    step = heard("Where um eye?", doubtful=True)
+    assert step.say == "Was it Where um eye?"
+    assert remembered(step) == Remember(
+        role="guide", state="confirming", transcript="Where um eye?", reply="Was it Where um eye?", detail="doubtful"
+    )
+
+
+def test_many_doubtful_words_are_not_read_back() -> None:
+    step = heard("where " * 16, doubtful=True)
     assert step.say == "Pardon?"
-    assert remembered(step) == Remember(role="guide", state="empty", transcript="where um eye", reply="Pardon?", detail="doubtful")
+    assert remembered(step).state == "empty"
+
+
+def test_without_a_text_for_doubtful_words_they_are_asked_for_again() -> None:
+    step = next_step(GUIDE._replace(texts=Texts(reprompt="Pardon?", confirm="")), Heard(transcript="where um eye", doubtful=True))
+    assert step == Step("Pardon?", Remember(role="guide", state="empty", transcript="where um eye", reply="Pardon?", detail="doubtful"))
 
 
 def test_words_that_the_transcriber_does_not_believe_are_asked_for_again() -> None:
@@ -106,8 +122,14 @@ def test_an_empty_answer_is_a_failure_with_an_apology() -> None:
 
 def test_a_job_that_was_given_up_ends_in_an_apology_and_its_reason() -> None:
     step = next_step(GUIDE, Parked(failed_stage="answer", reason="no server", transcript="where am I"))
-    assert step.say == "Sorry!"
-    assert remembered(step) == Remember(role="guide", state="failed", transcript="where am I", reply="Sorry!", detail="answer: no server")
+    assert step.say == "No model!"
+    assert remembered(step) == Remember(
+        role="guide", state="failed", transcript="where am I", reply="No model!", detail="answer: no server"
+    )
+
+
+def test_a_fault_that_is_not_the_models_is_not_laid_at_its_door() -> None:
+    assert next_step(GUIDE, Parked(failed_stage="recall", reason="died", transcript="where am I")).say == "Sorry!"
 
 
 def test_when_memory_could_not_keep_a_turn_the_user_hears_no_apology_for_an_answer_that_came() -> None:
@@ -126,38 +148,56 @@ def test_a_short_question_gets_at_least_64_tokens_and_a_long_one_no_more_than_th
 
 
 def test_the_manner_is_that_of_the_configured_role() -> None:
-    settings = DialogueSettings(role="coach", roles={"coach": Role(prompt="Push!", max_tokens=128)}, reprompt="What?", apology="Oh no.")
-    assert manner(settings) == Manner(role="coach", system="Push!", max_tokens=128, reprompt="What?", apology="Oh no.")
+    settings = DialogueSettings(role="coach", roles={"coach": Role(prompt="Push!", max_tokens=128)}, wake=("hey coach",), follow_up_s=5)
+    assert manner(settings, "en") == Manner(role="coach", system="Push!", max_tokens=128, wake=("hey coach",), follow_up_ms=5000)
+
+
+@pytest.mark.parametrize(("language", "told"), [("de", "Wie bitte?"), ("nl", "Hm?"), ("", "Hm?")])
+def test_texts_and_phrases_are_those_of_the_language_or_else_english(language: str, told: str) -> None:
+    texts = {"en": Texts(reprompt="Hm?"), "de": Texts(reprompt="Wie bitte?")}
+    phrases = {"en": Phrases(stop=("Hm?",)), "de": Phrases(stop=("Wie bitte?",))}
+    found = manner(DialogueSettings(role="coach", roles={"coach": Role(prompt="Push!")}, texts=texts, phrases=phrases), language)
+    assert (found.texts.reprompt, found.phrases.stop) == (told, (told,))
+
+
+def test_where_no_language_is_configured_it_is_english() -> None:
+    found = manner(DialogueSettings(role="coach", roles={"coach": Role(prompt="Push!")}), "de")
+    assert (found.texts, found.phrases) == (Texts(), Phrases())
 
 
 def test_an_unknown_role_is_told_with_the_one_that_was_meant() -> None:
     with pytest.raises(SetupError, match=r"'coahc'.*did you mean 'coach'\?"):
-        manner(DialogueSettings(role="coahc", roles={"coach": Role(prompt="Push!"), "guide": Role(prompt="See!")}))
+        manner(DialogueSettings(role="coahc", roles={"coach": Role(prompt="Push!"), "guide": Role(prompt="See!")}), "en")
 
 
 def test_an_unknown_role_that_is_like_none_is_told_with_those_that_there_are() -> None:
     with pytest.raises(SetupError, match="there are: coach, guide"):
-        manner(DialogueSettings(role="pirate", roles={"guide": Role(prompt="See!"), "coach": Role(prompt="Push!")}))
+        manner(DialogueSettings(role="pirate", roles={"guide": Role(prompt="See!"), "coach": Role(prompt="Push!")}), "en")
 
 
-@given(first=st.one_of(HEARD, PARKED), fate=st.data())
-def test_every_turn_ends_in_exactly_one_remember(first: Heard | Parked, fate: st.DataObject) -> None:
+@given(manner=MANNERS, first=st.one_of(SPOKEN, HEARD, PARKED), fate=st.data())
+def test_every_turn_ends_in_exactly_one_remember(manner: Manner, first: Heard | Parked, fate: st.DataObject) -> None:
     """Memory and model are played by `fate`: each either does its part or is given up."""
     work: AnyWork | None = first
     ends: list[Remember] = []
     jobs = 0
     while work is not None:
         jobs += 1
-        assert jobs <= 3
-        step = next_step(GUIDE, work)
+        assert jobs <= 4
+        step = next_step(manner, work)
         work = None
-        if isinstance(step.then, Remember):
-            ends.append(step.then)
-            assert step.then.reply == (step.say or step.then.reply)
-        else:
-            assert isinstance(step.then, Recall)
-            assert step.say == ""
-            work = fate.draw(st.one_of(PARKED, st.builds(Answered, transcript=TEXT, role=TEXT, reply=TEXT, finish_reason=TEXT, model=TEXT)))
+        match step.then:
+            case Remember() as end:
+                ends.append(end)
+                assert end.reply == (step.say or end.reply)
+            case LookBack(heard=heard, addressed=addressed):
+                assert step.say == ""
+                found = st.builds(LookedBack, heard=st.just(heard), addressed=st.just(addressed), last=st.none() | LAST, answer=TEXT)
+                work = fate.draw(st.one_of(PARKED, found))
+            case Recall():
+                assert step.say == ""
+                answered = st.builds(Answered, transcript=TEXT, role=TEXT, reply=TEXT, finish_reason=TEXT, model=TEXT)
+                work = fate.draw(st.one_of(PARKED, answered))
     assert len(ends) == 1
 
 
@@ -167,13 +207,37 @@ def test_only_what_was_understood_reaches_the_model(work: Heard) -> None:
     assert asks_model == (bool(work.transcript.strip()) and not work.doubtful and not work.rejected)
 
 
-@given(st.one_of(HEARD, PARKED))
-def test_a_failed_or_empty_turn_is_remembered_with_what_was_said_about_it(work: Heard | Parked) -> None:
-    step = next_step(GUIDE, work)
+@given(MANNERS, st.one_of(HEARD, SPOKEN, PARKED))
+def test_a_turn_that_ends_early_is_remembered_with_what_was_said_about_it_and_why(manner: Manner, work: Heard | Parked) -> None:
+    step = next_step(manner, work)
     if isinstance(step.then, Remember):
         assert step.then.reply == step.say
         assert step.then.detail
-        assert step.then.state in {"empty", "failed"}
+        assert step.then.state in {"empty", "failed", "confirming", "handled", "ignored"}
+
+
+@given(SPOKEN, st.none() | LAST, TEXT)
+def test_what_is_ignored_leaves_no_words_and_is_met_with_silence(work: Heard, last: LastTurn | None, answer: str) -> None:
+    for step in (next_step(SPARK, work), next_step(SPARK, LookedBack(heard=work, addressed=False, last=last, answer=answer))):
+        if isinstance(step.then, Remember) and step.then.state == "ignored":
+            assert (step.say, step.then.transcript, step.then.reply) == ("", "", "")
+
+
+@given(SPOKEN, st.none() | LAST, TEXT)
+def test_nothing_is_ignored_that_is_known_to_be_for_the_assistant(work: Heard, last: LastTurn | None, answer: str) -> None:
+    for step in (
+        next_step(GUIDE, work),
+        next_step(SPARK, work, woken=True),
+        next_step(SPARK, LookedBack(heard=work, addressed=True, last=last, answer=answer)),
+    ):
+        assert not isinstance(step.then, Remember) or step.then.state != "ignored"
+
+
+@given(SPOKEN, LAST, TEXT)
+def test_soon_after_the_assistant_has_spoken_nothing_is_ignored(work: Heard, last: LastTurn, answer: str) -> None:
+    if last.spoke and last.quiet_ms < 8000:
+        step = next_step(SPARK, LookedBack(heard=work, addressed=False, last=last, answer=answer))
+        assert not isinstance(step.then, Remember) or step.then.state != "ignored"
 
 
 @given(TEXT, st.integers(64, 512))

@@ -1,6 +1,7 @@
 """Configuration: what is merged, what is refused, and how each error is told."""
 
 import re
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bus.errors import SetupError
-from bus.settings import PRESETS, InstanceSettings, Settings, VadSettings, dump_resolved, load_resolved
+from bus.settings import PRESETS, InstanceSettings, Phrases, Settings, Texts, VadSettings, dump_resolved, load_resolved
 from supervisor.settings import Problem, SettingsError, default_file, key_lines, load
 
 CONFIG = default_file().parent
@@ -52,8 +53,19 @@ def test_the_defaults_are_the_real_thing() -> None:
 
 def test_default_toml_and_the_structs_say_the_same() -> None:
     loaded = load(environ=HOME)
-    bare = msgspec.structs.replace(loaded, instance=InstanceSettings(), dialogue=msgspec.structs.replace(loaded.dialogue, roles={}))
-    assert bare == Settings()
+    dialogue = msgspec.structs.replace(loaded.dialogue, roles={}, texts={}, phrases={})
+    assert msgspec.structs.replace(loaded, instance=InstanceSettings(), dialogue=dialogue) == Settings()
+    assert (loaded.dialogue.texts["en"], loaded.dialogue.phrases["en"]) == (Texts(), Phrases())
+
+
+@pytest.mark.parametrize("table", ["texts", "phrases"])
+def test_every_language_has_every_text_and_phrase_of_its_own(table: str) -> None:
+    tables = tomllib.loads(default_file().read_text())["dialogue"][table]
+    assert set(tables) == {"en", "de", "fr", "es"}
+    english = tables.pop("en")
+    for own in tables.values():
+        assert set(own) == set(english)
+        assert all(own[key] != english[key] for key in english)
 
 
 def test_default_toml_shows_every_key() -> None:
@@ -66,7 +78,7 @@ def test_default_toml_shows_every_key() -> None:
         elif key := re.match(r"#?(\w+) = ", line):
             shown.add(f"{section}.{key[1]}")
     keys = {f"{table.name}.{field.name}" for table in msgspec.structs.fields(Settings) for field in msgspec.structs.fields(table.type)}
-    assert keys - {"dialogue.roles"} <= shown
+    assert keys - {"dialogue.roles", "dialogue.texts", "dialogue.phrases"} <= shown
 
 
 def test_the_built_in_roles_have_their_caps() -> None:
@@ -108,8 +120,8 @@ def test_files_that_extend_each_other_are_refused(write: WriteFile) -> None:
 
 
 def test_a_set_value_is_toml_or_else_text() -> None:
-    settings = load((), ["vad.mode=1", "mic.device=USB Audio", "mic.ring_s = 90", "dialogue.reprompt="], HOME)
-    assert (settings.vad.mode, settings.mic.device, settings.mic.ring_s, settings.dialogue.reprompt) == (1, "USB Audio", 90, "")
+    settings = load((), ["vad.mode=1", "mic.device=USB Audio", "mic.ring_s = 90", "whisper.language="], HOME)
+    assert (settings.vad.mode, settings.mic.device, settings.mic.ring_s, settings.whisper.language) == (1, "USB Audio", 90, "")
 
 
 def test_a_role_can_be_changed_in_one_key_or_added(write: WriteFile) -> None:
@@ -222,6 +234,10 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
         ("dialogue.roles.mine.max_tokens=100", "dialogue.roles.mine", "needs a prompt"),
         ("dialogue.role=suport", "dialogue.role", 'names no role: "suport"; did you mean "support"?'),
         ("dialogue.role=x", "dialogue.role", 'names no role: "x"; the roles are coach, guide, plain, support'),
+        ("dialogue.apology=Oh", "dialogue.apology", 'is unknown; did you mean "dialogue.texts.en.apology"?'),
+        ("dialogue.texts.en.confirm=What?", "dialogue.texts.en.confirm", 'must be a text with {words} in it, not "What?"'),
+        ("dialogue.wake=hey", "dialogue.wake", 'must be a list, not "hey"'),
+        ("dialogue.wake=['...']", "dialogue.wake", 'has a phrase without a word, "...": nothing would begin with it'),
         ("vad.preset=", "vad.preset", "without vad.preset, set both vad.minimum_speech_s and vad.silence_limit_s"),
         ("vad.minimum_speech_s=20 vad.maximum_s=10", "vad.maximum_s", "is under the minimum of speech, 20 s: nothing would be heard"),
         ("mic.source=file", "mic.file", 'is needed when mic.source is "file"'),

@@ -327,3 +327,16 @@ def test_turns_that_were_left_unanswered_are_told_in_one_line_and_not_one_by_one
     unanswered = [over("A", "", turn, "unanswered") for turn in ("t1", "t2")]
     (line,) = shown(*unanswered, event(TurnsLeft(number=2, since_wall_ns=0), turn="", stream=""))
     assert re.fullmatch(r"2 turns since \d\d:\d\d were left unanswered; see `supervisor memory list`.*", line)
+
+
+def test_what_was_not_for_the_assistant_is_told_without_its_words() -> None:
+    conversation = Conversation()
+    written = "".join(conversation.render(message) for message in (ended(), over("", "", state="ignored", detail="no wake phrase")))
+    assert "not for the assistant: no wake phrase; not kept" in written
+    assert "User:" not in written
+
+
+def test_words_that_come_after_it_is_known_that_they_were_for_nobody_are_not_shown() -> None:
+    conversation = Conversation()
+    later = [ended("t1"), ended("t2"), heard("a secret", "t2"), over("", "", "t2", state="ignored"), over("hi", "Hello.", "t1")]
+    assert "secret" not in "".join(conversation.render(message) for message in later)
