@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from actors.whisper.guards import Judgement, Limits, Segment, judge_sound, judge_text
+from actors.whisper.partials import stabilised
 from bus import timings
 from bus.jobs import Lease
 from bus.messages.jobs import Heard, Job, Transcribe
-from bus.messages.speech import TranscriptFinal
+from bus.messages.speech import TranscriptFinal, TranscriptPartial
 
 if TYPE_CHECKING:
     from actors.actor import Runtime
@@ -19,6 +21,8 @@ MIN_VOICE_PROB = 0.15
 
 LEASE_MARGIN_S = 5.0
 """From the deadline of the phase `transcribing` until the process is gone: a beat, the stacks, the kill."""
+MAX_EARLY = 16
+"""Results ahead of time that are kept until their turn is wanted; most of them never are."""
 TRANSCRIBING_FLOOR_S = 10.0
 TRANSCRIBING_PER_AUDIO = 2.0
 TRANSCRIBING_PER_TRIAL = 20.0
@@ -49,7 +53,8 @@ class Whisper:
             min_voice_prob=MIN_VOICE_PROB,
         )
         runtime.status(f"{settings.model} on {threads} cores")
-        runtime.work(Transcribe.queue, self._on_lease)
+        self._early: OrderedDict[str, TranscriptFinal] = OrderedDict()  # by lease: what may be told once its turn is wanted
+        runtime.work(Transcribe.queue, self._on_lease, self._on_committed)
 
     def close(self) -> None:
         """Nothing to give back: the model goes with the process."""
@@ -63,35 +68,58 @@ class Whisper:
             lease.extend(round(1000 * (limit_s + LEASE_MARGIN_S)))
         try:
             with self._runtime.phases.during("transcribing", limit_s):
-                segments, judgement = self._transcribe(lease.payload or b"", work.speech_ms)
+                segments, judgement = self._transcribe(lease.payload or b"", work.speech_ms, quick=lease.ahead == "partial")
         except Exception as error:  # whatever the libraries raise; one utterance must not take the worker with it
             self._runtime.log.exception("an utterance cannot be decoded", turn=lease.job.turn)
             lease.failed(f"Whisper cannot decode this utterance: {error}", retry=True)
             return
+        if lease.ahead == "partial":
+            lease.done()
+            self._tell_partial(lease, work, judgement.text)
+        else:
+            self._end(lease, work, segments, judgement, start_ns)
+
+    def _end(self, lease: Lease, work: Transcribe, segments: list[Segment], judgement: Judgement, start_ns: int) -> None:
         end_ns = self._runtime.clock.monotonic_ns()
         marks = lease.job.marks | {timings.STT_START: start_ns, timings.STT_END: end_ns}
         heard = Heard(transcript=judgement.text, doubtful=judgement.doubtful, rejected=judgement.rejected, speech_ms=work.speech_ms)
         # First the job, then the event: the next stage waits for the one, and nothing may wait for the other.
         lease.done([Job(turn=lease.job.turn, stream=lease.job.stream, work=heard, revision=lease.job.revision, marks=marks)])
-        self._runtime.publish(
-            TranscriptFinal(
-                text=judgement.text,
-                audio_ms=work.audio_ms,
-                decode_ms=(end_ns - start_ns) // 1_000_000,
-                avg_logprob=min((segment.avg_logprob for segment in segments), default=0.0),
-                no_speech_prob=max((segment.no_speech_prob for segment in segments), default=0.0),
-                rejected=judgement.rejected,
-            ),
-            turn=lease.job.turn,
-            stream=lease.job.stream,
+        final = TranscriptFinal(
+            text=judgement.text,
+            audio_ms=work.audio_ms,
+            decode_ms=(end_ns - start_ns) // 1_000_000,
+            avg_logprob=min((segment.avg_logprob for segment in segments), default=0.0),
+            no_speech_prob=max((segment.no_speech_prob for segment in segments), default=0.0),
+            rejected=judgement.rejected,
         )
+        if not lease.ahead:
+            self._publish(lease.job, final)
+            return
+        self._early[lease.id] = final
+        if len(self._early) > MAX_EARLY:
+            self._early.popitem(last=False)
+        self._publish(lease.job, TranscriptPartial(text=judgement.text, stable_chars=0, revision=lease.job.revision, at_pause=True))
 
-    def _transcribe(self, pcm: bytes, speech_ms: int) -> tuple[list[Segment], Judgement]:
+    def _on_committed(self, lease: str, job: Job) -> None:
+        """What was heard ahead of time is the transcript."""
+        final = self._early.pop(lease, None)
+        if final is not None:
+            self._publish(job, final)
+
+    def _tell_partial(self, lease: Lease, work: Transcribe, text: str) -> None:
+        shown, stable_chars = stabilised(work.guess[: work.guess_stable_chars], work.guess, text)
+        self._publish(lease.job, TranscriptPartial(text=shown, stable_chars=stable_chars, revision=lease.job.revision))
+
+    def _publish(self, job: Job, body: TranscriptFinal | TranscriptPartial) -> None:
+        self._runtime.publish(body, turn=job.turn, stream=job.stream)
+
+    def _transcribe(self, pcm: bytes, speech_ms: int, *, quick: bool) -> tuple[list[Segment], Judgement]:
         sound = self._engine.look(pcm)
         rejected = judge_sound(sound.rms_dbfs, sound.voice_prob, self._limits)
         if rejected:
             return [], Judgement("", rejected)
-        segments = self._engine.transcribe(pcm)
+        segments = self._engine.transcribe(pcm, quick=quick)
         return segments, judge_text(segments, speech_ms, self._limits)
 
 

@@ -70,15 +70,15 @@ class Engine:
         held = np.lib.stride_tricks.sliding_window_view(np.pad(self._voice(padded), (0, VOICE_BLOCKS)), VOICE_BLOCKS).min(axis=1)
         return Sound(20 * math.log10(max(loudest, 1 / FULL_SCALE)), float(held.max()))
 
-    def transcribe(self, pcm: bytes) -> list[Segment]:
-        """Decode mono int16 PCM at 16 kHz, 30 s at most."""
+    def transcribe(self, pcm: bytes, *, quick: bool = False) -> list[Segment]:
+        """Decode mono int16 PCM at 16 kHz, 30 s at most. `quick`: greedily and once, for words that are heard again anyway."""
         samples = np.frombuffer(pcm, np.int16).astype(np.float32) / FULL_SCALE
         settings = self._settings
         segments, _ = self._model.transcribe(
             samples,
             language=settings.language or None,
-            beam_size=settings.beam_size,
-            temperature=TEMPERATURES,
+            beam_size=1 if quick else settings.beam_size,
+            temperature=TEMPERATURES[:1] if quick else TEMPERATURES,
             compression_ratio_threshold=settings.compression_ratio_threshold,
             log_prob_threshold=settings.log_prob_threshold,
             no_speech_threshold=settings.no_speech_threshold,

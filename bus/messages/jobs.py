@@ -37,6 +37,10 @@ class Transcribe(Work, frozen=True, kw_only=True, tag="transcribe"):
     first_sample: Count
     audio_ms: AudioMs
     speech_ms: AudioMs
+    guess: Text = ""
+    """The words that the last partial of this turn had, if this is to be one."""
+    guess_stable_chars: Count = 0
+    """So many of its first characters are confirmed."""
 
 
 class Heard(Work, frozen=True, kw_only=True, tag="heard"):

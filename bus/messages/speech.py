@@ -36,6 +36,20 @@ class SpeechEnded(Body, frozen=True, kw_only=True):
     """The utterance reached the maximum length and goes on in the next turn."""
 
 
+class TranscriptPartial(Body, frozen=True, kw_only=True):
+    """What has been said so far, by somebody who may go on. Nobody answers this."""
+
+    topic: ClassVar[str] = "transcript.partial"
+    words: ClassVar[frozenset[str]] = frozenset({"text"})
+    text: Text
+    stable_chars: Count
+    """So many of its first characters stay as they are in all further partials of the turn."""
+    revision: Count
+    """How much of the turn was heard: frames of sound."""
+    at_pause: bool = False
+    """The speaker pauses, and this was heard with as much care as the final transcript: it will be that one if the pause is the end."""
+
+
 class TranscriptFinal(Body, frozen=True, kw_only=True):
     """What was said."""
 

@@ -14,11 +14,11 @@ from actors.whisper.guards import Judgement, Segment
 
 
 class EndlessWhisper(Whisper):
-    def _transcribe(self, pcm: bytes, speech_ms: int) -> tuple[list[Segment], Judgement]:
+    def _transcribe(self, pcm: bytes, speech_ms: int, *, quick: bool) -> tuple[list[Segment], Judgement]:
         try:
             os.close(os.open(Path(os.environ["EARSHOT_STATE_DIR"], "hangs"), os.O_CREAT | os.O_EXCL))
         except FileExistsError:
-            return super()._transcribe(pcm, speech_ms)
+            return super()._transcribe(pcm, speech_ms, quick=quick)
         ctypes.CDLL(None).sleep(3600)
         raise AssertionError("an hour is for ever")
 
