@@ -190,7 +190,15 @@ class Phrases(_Table, frozen=True):
     punctuation do not."""
 
     stop: tuple[str, ...] = ("stop", "stop it", "stop please", "be quiet", "cancel", "cancel that", "never mind", "nevermind")
-    repeat: tuple[str, ...] = ("say that again", "say it again", "repeat that", "repeat it", "please repeat that", "can you repeat that")
+    repeat: tuple[str, ...] = (
+        "say that again",
+        "say it again",
+        "repeat that",
+        "repeat it",
+        "please say that again",
+        "can you say that again",
+        "can you repeat that",
+    )
     yes: tuple[str, ...] = ("yes", "yes please", "yes i did", "yeah", "yep", "right", "that's right", "correct", "exactly")
     no: tuple[str, ...] = ("no", "no i didn't", "nope", "no thanks", "no thank you", "wrong", "that's wrong", "not that")
 

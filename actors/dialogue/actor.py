@@ -64,9 +64,14 @@ class Dialogue:
 
     def _is_woken(self, job: Job, now_ns: int) -> bool:
         """Whether speech is for us whatever its words: a detector of wake words says so, or a user who had it tried again."""
-        if not isinstance(job.work, Heard):
-            return False
-        return RETRIED in job.marks or self._woken.is_addressed(job.stream, *speech_ns(job.marks, job.work.speech_ms, now_ns))
+        match job.work:
+            case Heard() as heard:
+                pass
+            case LookedBack(heard=heard):
+                pass
+            case _:
+                return False
+        return RETRIED in job.marks or self._woken.is_addressed(job.stream, *speech_ns(job.marks, heard.speech_ms, now_ns))
 
     def _marks(self, job: Job, step: Step, start_ns: int) -> dict[str, int]:
         """The job's marks and ours. What was marked when the turn was heard stays: a turn comes by here twice, or thrice."""

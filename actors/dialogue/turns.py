@@ -80,7 +80,7 @@ def next_step(manner: Manner, work: AnyWork, *, woken: bool = False) -> Step:
         case Heard():
             return _heard(manner, work, woken)
         case LookedBack():
-            return _looked_back(manner, work)
+            return _looked_back(manner, work, woken)
         case Answered():
             return _answered(manner, work)
         case Parked():
@@ -102,12 +102,12 @@ def _heard(manner: Manner, work: Heard, woken: bool) -> Step:
     return _addressed(manner, heard, command)
 
 
-def _looked_back(manner: Manner, work: LookedBack) -> Step:
+def _looked_back(manner: Manner, work: LookedBack, woken: bool) -> Step:
     heard, last = work.heard, work.last
     command = command_of(manner.phrases, heard.transcript)
     doubted = last.transcript if last is not None and last.state == CONFIRMING and last.quiet_ms <= CONFIRM_WITHIN_MS else ""
     answers_us = bool(doubted) and command in (Command.YES, Command.NO)
-    if not (work.addressed or answers_us or _goes_on(manner, last)):
+    if not (woken or work.addressed or answers_us or _goes_on(manner, last)):
         return _ignore(manner, "no wake phrase")
     match command:
         case Command.YES if doubted:

@@ -61,6 +61,9 @@ SENTENCES: dict[str, tuple[Utterance, float]] = {  # file name: what is said, an
     "timer-noisy.wav": (Utterance(SLT, "set a timer for ten minutes"), 18.0),
     "pauses.wav": (Utterance(SLT, "i want to cancel ... my subscription", pause_s=0.9), 35.0),
     "yes-too-short.wav": (Utterance(KAL, "yes", expected="too-short"), 40.0),
+    "computer-slt.wav": (Utterance(SLT, "hello computer", expected="command"), 40.0),
+    "again-rms.wav": (Utterance(RMS, "say that again", expected="command"), 40.0),
+    "stop-kal16.wav": (Utterance(KAL, "stop please", expected="command"), 40.0),
 }
 
 

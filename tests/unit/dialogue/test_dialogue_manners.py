@@ -74,6 +74,11 @@ def test_doubtful_words_behind_the_wake_phrase_are_asked_about_without_it() -> N
     assert next_step(SPARK, said("Hey Spark, where um eye", doubtful=True)).say == "Was it where um eye?"
 
 
+def test_a_detector_may_be_heard_as_late_as_when_memory_has_been_asked() -> None:
+    work = LookedBack(heard=said("where am I"), addressed=False, last=None, answer="")
+    assert next_step(SPARK, work, woken=True) == Step("", WHERE)
+
+
 # Commands
 
 
