@@ -40,7 +40,6 @@ from bus.messages.jobs import (
     JobsQuery,
     JobSubmit,
     JobWithdraw,
-    Parked,
     ParkedDrop,
     ParkedRetry,
     Transcribe,
@@ -110,12 +109,12 @@ class Dispatcher:
         self._sweep_at_ns: int | None = None
         self._tidy_at_ns: int | None = None
         self._board = Board(max_attempts)
+        self._given_up = GivenUp(spool, self._board, clock, moment, on_count=on_count, on_moved=self._moved, wipe=self._plan_wiping)
         self._left: list[Stored] = []
         self._load(limit)
         self.socket = context.socket(zmq.ROUTER)
         configure(self.socket, JOB_HIGH_WATER_MARK)
         self._peers = Peers(self.socket, stamp)
-        self._given_up = GivenUp(spool, self._board, clock, moment, on_count=on_count, on_moved=self._moved, wipe=self._plan_wiping)
         self._ahead = AheadDesk(self._board, self._peers, clock, deadline_ns=self._terms.deadline_ns, on_moved=self._moved)
         self.socket.bind(endpoint)
 
@@ -366,7 +365,7 @@ class Dispatcher:
         """Give up what is too old to be answered, and have it remembered so. What cannot be written down now is tried again later."""
         reason = "left unanswered: the assistant was not running"
         with self._spool.transaction():
-            notices = [self._give_up(self._taken_up(stored), reason, aloud=False) for stored in self._left]
+            notices = [self._given_up.give_up(self._taken_up(stored), reason, aloud=False) for stored in self._left]
             self._spool.begin_run(self._run)
         for notice in notices:
             self._board.add(notice)
@@ -425,7 +424,7 @@ class Dispatcher:
     def _park(self, entry: Entry, reason: str, worker: str) -> None:
         job = entry.job
         with self._spool.transaction():
-            notice = self._give_up(entry, reason)
+            notice = self._given_up.give_up(entry, reason)
             surplus = self._spool.parked()[:-MAX_PARKED]
             for stored in surplus:
                 self._spool.finish(stored.job.id)
@@ -435,22 +434,6 @@ class Dispatcher:
         self._moved(job, JobMoved(job_id=job.id, state="parked", attempt=entry.attempts, worker=worker, reason=reason))
         for stored in surplus:
             self._given_up.dropped(stored.job, f"more than {MAX_PARKED} jobs were given up, and this one was the oldest")
-
-    def _give_up(self, entry: Entry, reason: str, *, aloud: bool = True) -> Entry:
-        """Within a transaction: set a job aside, and add the notice from which the user hears of it. A notice itself is replaced."""
-        job = entry.lost_by([*entry.awaited, *entry.holds], self._clock.monotonic_ns(), reason)
-        work = job.work
-        if isinstance(work, Parked):
-            self._spool.finish(job.id)
-            notice = msgspec.structs.replace(work, aloud=aloud)
-        else:
-            self._spool.park(job.id, reason, self._moment().wall_ns)
-            notice = Parked(failed_stage=job.stage, reason=reason, transcript=getattr(work, "transcript", ""), aloud=aloud)
-        told = Job(turn=job.turn, stream=job.stream, work=notice, revision=job.revision, marks=job.marks, history=job.history)
-        if self._spool.knows(told.id):
-            told = msgspec.structs.replace(told, revision=self._spool.newest_revision(job.turn) + 1)
-        number, _ = self._spool.add(told, entry.turn_order, born=entry.born)
-        return Entry(told, number, entry.turn_order, entry.born)
 
     # -- leases ---------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Jobs that were given up, in the hands of the user: listed with the open ones, tried again, dropped."""
+"""Jobs that are given up: the notice that the user hears, and what he does about them: listed with the open ones, tried again, dropped."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import msgspec
 from bus.clock import Clock
 from bus.leases import Board, Entry
 from bus.losses import Cause
-from bus.messages.jobs import MAX_LISTED_JOBS, Job, JobMoved, JobsState, ParkedSettled, Remember
+from bus.messages.jobs import MAX_LISTED_JOBS, Job, JobMoved, JobsState, Parked, ParkedSettled, Remember
 from bus.moments import Moment
 from bus.spool import Spool
 from bus.timings import RETRIED
 
 
 class GivenUp:
-    """What the user does about them. All of it raises sqlite3.Error, and then nothing was done."""
+    """Gives up, and takes the user's wishes about what was given up. All of it raises sqlite3.Error, and then nothing was done."""
 
     def __init__(
         self,
@@ -38,6 +38,22 @@ class GivenUp:
         self._on_count = on_count
         self._on_moved = on_moved
         self._wipe = wipe
+
+    def give_up(self, entry: Entry, reason: str, *, aloud: bool = True) -> Entry:
+        """Within a transaction: set a job aside, and add the notice from which the user hears of it. A notice itself is replaced."""
+        job = entry.lost_by([*entry.awaited, *entry.holds], self._clock.monotonic_ns(), reason)
+        work = job.work
+        if isinstance(work, Parked):
+            self._spool.finish(job.id)
+            notice = msgspec.structs.replace(work, aloud=aloud)
+        else:
+            self._spool.park(job.id, reason, self._moment().wall_ns)
+            notice = Parked(failed_stage=job.stage, reason=reason, transcript=getattr(work, "transcript", ""), aloud=aloud)
+        told = Job(turn=job.turn, stream=job.stream, work=notice, revision=job.revision, marks=job.marks, history=job.history)
+        if self._spool.knows(told.id):
+            told = msgspec.structs.replace(told, revision=self._spool.newest_revision(job.turn) + 1)
+        number, _ = self._spool.add(told, entry.turn_order, born=entry.born)
+        return Entry(told, number, entry.turn_order, entry.born)
 
     def state(self, stream: str) -> JobsState:
         """All open and all given-up jobs, of one stream or (empty) of all."""
