@@ -19,9 +19,13 @@ from typing import NamedTuple
 
 from bus.notify import Notifier
 
-LOOK_S = 0.5
-"""Between two looks at the phase, however patient the parent is: so an overstayed phase is told soon, and the length of a stop is
-known to within this, which is less than any phase leaves unused."""
+LOOK_S = 1.0
+"""Between two looks at the phase at the most, however patient the parent is: so the end of any phase that is longer is known before it
+comes, and the length of a stop is known to within this, which is less than any phase leaves unused."""
+TELL_AGAIN_S = 0.25
+"""After the parent's queue was full, or while a phase overstays."""
+AFTER_S = 0.02
+"""After the end of a phase: a loop that leaves it in time is not met on its way."""
 OWN_DELAY_S = 0.25
 """Later than planned by more than this, the beat itself did not run: the process was stopped, or had no processor."""
 
@@ -34,7 +38,8 @@ class Deadlines:
     """The largest imports take 3 s from a warm disk; from an SD card ten times that."""
     loading_s: float = 60.0
     """Building the actor. What takes longer (a model) is a phase of its own."""
-    idle_s: float = 2.0
+    idle_s: float = 3.0
+    """The loop begins it anew each second."""
     handling_s: float = 5.0
     stopping_s: float = 5.0
 
@@ -93,31 +98,29 @@ class Beat(threading.Thread):
         self._ended = threading.Event()
         self._dumped = False
         watchdog_s = int(environ.get("WATCHDOG_USEC") or 2_000_000) / 1e6
-        self._beat_s = watchdog_s / 4
-        self._look_s = min(self._beat_s, LOOK_S)
+        self._beat_s = watchdog_s / 2
         self._beat_due_s = 0.0
 
     def run(self) -> None:
-        self._look(time.monotonic())  # at once: systemd's watch begins with the first beat
-        planned_s = time.monotonic() + self._look_s
-        while not self._ended.wait(self._look_s):
+        look_s = time.monotonic()  # at once: systemd's watch begins with the first beat
+        while not self._ended.wait(max(0.0, look_s - time.monotonic())):
             now_s = time.monotonic()
-            if now_s - planned_s > OWN_DELAY_S:
-                self._phases.forgive(now_s - planned_s)
-            self._look(now_s)
-            planned_s = time.monotonic() + self._look_s
+            if now_s - look_s > OWN_DELAY_S:
+                self._phases.forgive(now_s - look_s)
+            look_s = self._look(now_s)
 
     def end(self) -> None:
         self._ended.set()
 
-    def _look(self, now_s: float) -> None:
-        name = self._phases.name
-        if self._phases.overstayed_s() <= 0:
+    def _look(self, now_s: float) -> float:
+        """Return when to look again: for the next beat or at the end of the present phase, whichever is first."""
+        name, left_s = self._phases.name, -self._phases.overstayed_s()
+        if left_s >= 0:
             self._dumped = False
             if now_s >= self._beat_due_s:
-                self._beat_due_s = now_s + self._beat_s
-                self._notifier.tell(WATCHDOG="1", X_EARSHOT_PHASE=name)
-            return
+                told = self._notifier.tell(WATCHDOG="1", X_EARSHOT_PHASE=name)
+                self._beat_due_s = now_s + (self._beat_s if told or not self._notifier.has_parent else TELL_AGAIN_S)
+            return min(self._beat_due_s, now_s + min(LOOK_S, left_s + AFTER_S))
         if not self._dumped:
             self._dumped = True
             with suppress(OSError):  # a full disk
@@ -125,3 +128,4 @@ class Beat(threading.Thread):
                 sys.stderr.flush()
                 faulthandler.dump_traceback(all_threads=True)
         self._notifier.tell(WATCHDOG="trigger", X_EARSHOT_PHASE=name)  # each time: a full queue may have lost the last
+        return now_s + TELL_AGAIN_S

@@ -24,6 +24,11 @@ class Notifier:
             self._socket.setblocking(False)
             self._address = "\0" + address[1:] if address.startswith("@") else address
 
+    @property
+    def has_parent(self) -> bool:
+        """Whether there is somebody to tell."""
+        return self._socket is not None
+
     def tell(self, **values: str) -> bool:
         """Send `KEY=VALUE` lines; return whether they were handed to the kernel. Never blocks, never raises.
 

@@ -22,14 +22,14 @@ import os, time
 from actors.liveness import Beat, Phases
 from bus.notify import Notifier
 phases = Phases()
-phases.enter("idle", 1.0)
+phases.enter("idle", 2.0)
 Beat(phases, Notifier(), os.environ).start()
 while True:
-    phases.enter("idle", 1.0)
-    time.sleep(0.3)
+    phases.enter("idle", 2.0)
+    time.sleep(0.6)
     print("round", flush=True)
 """
-"""A main loop that needs a third of the time it has, and tells of each round."""
+"""A main loop that needs a third of the time it has, as `idle` does, and tells of each round."""
 
 
 class Parent:
@@ -111,9 +111,9 @@ def test_a_process_that_was_stopped_and_goes_on_is_not_called_hung_however_patie
     assert parent.hear() == "WATCHDOG=1\nX_EARSHOT_PHASE=idle"
     for _ in range(3):
         process.send_signal(signal.SIGSTOP)
-        time.sleep(1.2)  # the length of the stop is what is tested
+        time.sleep(2.4)  # the length of the stop is what is tested
         process.send_signal(signal.SIGCONT)
-        for _ in range(4):
+        for _ in range(2):
             process.stdout.readline()
     process.kill()
     process.communicate()
@@ -121,6 +121,33 @@ def test_a_process_that_was_stopped_and_goes_on_is_not_called_hung_however_patie
     with pytest.raises(BlockingIOError):
         pytest.fail(parent.hear())
     parent.socket.close()
+
+
+def test_the_end_of_a_phase_is_looked_at_when_it_comes_and_not_a_second_later(parent: Parent) -> None:
+    phases = Phases()
+    phases.enter("transcribing", 1.2)
+    began_s = time.monotonic()
+    beat = Beat(phases, parent.notifier, {"WATCHDOG_USEC": "60000000"})
+    beat.start()
+    assert parent.hear().startswith("WATCHDOG=1\n")
+    assert parent.hear().startswith("WATCHDOG=trigger\n")
+    assert 1.2 <= time.monotonic() - began_s < 1.9, "a look each second alone would come after two seconds"
+    beat.end()
+    beat.join()
+
+
+def test_a_beat_for_which_there_was_no_room_is_made_up_for_before_the_next(parent: Parent) -> None:
+    while parent.notifier.tell(STATUS="full"):
+        pass
+    phases = Phases()
+    phases.enter("idle", 100)
+    beat = Beat(phases, parent.notifier, {"WATCHDOG_USEC": "60000000"})
+    beat.start()
+    while (said := parent.hear()) == "STATUS=full":
+        pass
+    assert "WATCHDOG=1" in said
+    beat.end()
+    beat.join()
 
 
 def test_when_a_phase_overstays_the_parent_is_told_at_once_and_the_stacks_are_written(
