@@ -20,8 +20,10 @@ from bus.messages.jobs import Job, Transcribe
 
 if TYPE_CHECKING:
     from actors.actor import Runtime
+    from actors.timers import Timer
 
 COMMIT_STEP_SAMPLES = SAMPLE_RATE_HZ  # a commit each second is enough while nothing is said
+ARRIVAL_MS = 3  # from the capture of a frame until it is here
 CATCHING_UP_S = 5.0
 CATCHING_UP_FRAMES = 100  # so many frames take a few milliseconds; the phase begins anew with each lot
 
@@ -49,6 +51,8 @@ class Ear:
         self._committed = 0
         self._noted = 0  # the oldest sample needed, as of the last commit
         self._ended = False
+        self._newest_ns = 0  # when the last frame was captured
+        self._resting: Timer | None = None
         for socket in (self._reader.live, self._reader.history):
             runtime.watch(socket, self._read)
 
@@ -66,19 +70,40 @@ class Ear:
         self._reader.ask()
 
     def close(self) -> None:
+        self._rest(0)
         for socket in (self._reader.live, self._reader.history):
             self._runtime.unwatch(socket)
         self._reader.close()
 
     def _read(self) -> None:
         for number, heard in enumerate(self._reader.read()):
-            if number % CATCHING_UP_FRAMES == 0:
+            if number % CATCHING_UP_FRAMES == 1:
                 self._runtime.phases.enter("hearing", CATCHING_UP_S)
             self._hear(heard)
+        self._rest(self._quiet_ms())
+
+    def _quiet_ms(self) -> float:
+        """How long nothing can happen: while nobody speaks, an utterance cannot begin before some more frames are there."""
+        frames = self._hearing.frames_to_event
+        if frames == 1 or not self._lateness.at_pace:
+            return 0.0
+        return frames * FRAME_MS + ARRIVAL_MS - (self._runtime.clock.monotonic_ns() - self._newest_ns) / 1e6
+
+    def _rest(self, quiet_ms: float) -> None:
+        """Leave the live frames alone for so long and read them together: to wake costs more than to hear a frame."""
+        was_resting, is_resting = self._resting is not None, quiet_ms > 0
+        if self._resting is not None:
+            self._resting.cancel()
+        self._resting = self._runtime.after(quiet_ms / 1000, self._read) if is_resting else None
+        if is_resting and not was_resting:
+            self._runtime.unwatch(self._reader.live)
+        elif was_resting and not is_resting:
+            self._runtime.watch(self._reader.live, self._read)
 
     def _hear(self, heard: Heard) -> None:
         match heard:
             case Frame(pcm=pcm, captured_ns=captured_ns):
+                self._newest_ns = captured_ns
                 if self._lateness.is_stale(captured_ns, self._runtime.clock.monotonic_ns()):
                     self._runtime.count("frames-stale", stream=self._stream)
                 self._tell(self._hearing.push(pcm, captured_ns))

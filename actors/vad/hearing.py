@@ -59,6 +59,11 @@ class Hearing:
         return self._segmenter.is_open
 
     @property
+    def frames_to_event(self) -> int:
+        """The frame, counted from the next as 1, that can make something be told at the earliest."""
+        return self._segmenter.frames_to_event
+
+    @property
     def checkpoint(self) -> Checkpoint:
         """Where a successor would go on."""
         return self._segmenter.checkpoint

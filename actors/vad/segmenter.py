@@ -178,6 +178,12 @@ class Segmenter:
         """Whether an utterance is being heard."""
         return self._first >= 0
 
+    @property
+    def frames_to_event(self) -> int:
+        """No frame before this one, counted from the next as 1, can make anything be told: an utterance opens with its `start_ms`."""
+        begin = max(0, len(self._speech) - self._window)
+        return 1 if self._open else max(1, self._start - sum(islice(self._speech, begin, None)))
+
     def push(self, first_sample: int, pcm: bytes, is_speech: bool) -> list[Event]:
         """Take one frame of 480 samples and return what it decides, in order.
 

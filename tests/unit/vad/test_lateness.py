@@ -29,6 +29,21 @@ def test_a_file_that_is_read_as_fast_as_it_is_heard_is_never_late_however_long_i
     assert not any(lateness.is_stale(0, n * 20 * MS) for n in range(2000))
 
 
+def test_a_microphone_is_at_pace_although_its_device_delivers_several_frames_at_once() -> None:
+    lateness = Lateness(1000)
+    for n in range(0, 300, 4):
+        for k in range(4):
+            lateness.is_stale((n + 3) * 30 * MS, (n + 3 + k) * 30 * MS)
+            assert lateness.at_pace
+
+
+def test_a_file_that_is_read_as_fast_as_it_is_heard_is_ahead_of_its_pace() -> None:
+    lateness = Lateness(1000)
+    for n in range(20):
+        lateness.is_stale(n * MS, n * MS)
+    assert not lateness.at_pace
+
+
 def test_a_sound_card_with_a_fast_clock_gains_no_credit_over_the_days() -> None:
     lateness = Lateness(1000)
     step_ns = round(29.99 * MS)

@@ -293,3 +293,16 @@ def test_a_pause_in_which_an_utterance_is_cut_is_told_of_the_rest() -> None:
 def test_numbers_that_contradict_each_other_are_refused(numbers: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="segmenter: "):
         SegmenterConfig(**numbers)
+
+
+def test_as_long_as_nobody_speaks_the_next_event_is_as_many_frames_away_as_an_utterance_needs_to_open() -> None:
+    segmenter = Segmenter(CONFIG)
+    assert segmenter.frames_to_event == 2
+    hear("....", segmenter, flush=False)
+    assert segmenter.frames_to_event == 2
+    hear("#", segmenter, flush=False)
+    assert segmenter.frames_to_event == 1
+    hear("#.", segmenter, flush=False)  # open: what comes next may be a pause that is long enough
+    assert segmenter.frames_to_event == 1
+    hear("....", segmenter, flush=False)
+    assert segmenter.frames_to_event == 2

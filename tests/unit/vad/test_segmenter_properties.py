@@ -326,3 +326,13 @@ def test_a_hint_moves_the_end_of_this_pause_alone_within_its_bounds(config: Segm
     after = utterances(hear(segmenter, [True] * runs_before + [False] * (frames_of(config.silence_limit_ms) - 1)))
     assert not after
     assert len(utterances(hear(segmenter, [False]))) == 1
+
+
+@given(config=configs(), stream=streams)
+def test_nothing_is_told_before_the_frame_that_was_said_to_be_the_earliest(config: SegmenterConfig, stream: list[bool]) -> None:
+    segmenter = Segmenter(config)
+    earliest = 0
+    for number, is_speech in enumerate(stream, 1):
+        earliest = max(earliest, number - 1 + segmenter.frames_to_event)
+        events = hear(segmenter, [is_speech])
+        assert not events or number >= earliest

@@ -18,7 +18,7 @@ from actors.vad.engines import open_engine
 from actors.vad.relay import Relay
 from actors.vad.segmenter import Checkpoint, Segment, Segmenter
 from bus import timings
-from bus.audio import AudioSource
+from bus.audio import AudioReader, AudioSource, Frame, Heard
 from bus.codec import Stamp
 from bus.errors import SetupError
 from bus.limits import SAMPLE_RATE_HZ
@@ -427,4 +427,32 @@ def test_a_segmenter_that_was_away_for_longer_than_the_ring_tells_of_the_gap_and
     assert gap.first_sample + gap.samples == source.newest - len(in_the_ring) // 2
     assert [lease.payload for lease in worker.leases] == [segment.pcm for segment in segments]
     assert len(segments) >= 2
+    source.close()
+
+
+def test_while_nobody_speaks_the_frames_are_read_three_at_a_time(
+    instance: Instance, context: zmq.Context[zmq.Socket[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readings: list[int] = []
+    read = AudioReader.read
+
+    def counted(reader: AudioReader) -> Iterator[Heard]:
+        heard = list(read(reader))
+        readings.append(sum(isinstance(each, Frame) for each in heard))
+        yield from heard
+
+    monkeypatch.setattr(AudioReader, "read", counted)
+    instance.start_planes()
+    instance.start("vad", Vad, settings(vad={"start_ms": 90}))
+    source = AudioSource(context, instance.addresses, "mic", Stamp("mic", "1"), ring_s=60, can_wait=False)
+    begin_ns = time.monotonic_ns()
+
+    def speak() -> None:
+        """At the pace of a microphone."""
+        captured_ns = begin_ns + (source.newest // 480 + 1) * 30_000_000
+        if captured_ns <= time.monotonic_ns():
+            source.publish(source.newest, silence(0.03), captured_ns)
+
+    pump_until(lambda: sum(readings) >= 100, instance.turn, source.serve, speak)
+    assert len([number for number in readings if number]) < 60
     source.close()
