@@ -7,12 +7,15 @@ import json
 import math
 import sys
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import click
 
 from bus.errors import EarshotError
 from supervisor.options import PATH, PLACE, Seconds, configured, filtered, instance
+
+if TYPE_CHECKING:
+    from supervisor.filters import Wanted
 
 
 @click.command()
@@ -26,11 +29,7 @@ from supervisor.options import PATH, PLACE, Seconds, configured, filtered, insta
 @click.option("--connect", default="", metavar=PLACE, help="Of the assistant on another machine; see `supervisor keys`.")
 def tap(
     *,
-    topics: tuple[str, ...],
-    turn: str,
-    stream: str,
-    actor: str,
-    where: tuple[str, ...],
+    chosen: Wanted,
     config: tuple[Path, ...],
     sets: tuple[str, ...],
     since: str | None,
@@ -43,10 +42,8 @@ def tap(
 
     The topic `audio.frame` shows the sound of all streams as a level.
     """
-    from supervisor.filters import wanted
     from supervisor.views import tap as view
 
-    chosen = wanted(topics, turn=turn, stream=stream, actor=actor, where=where)
     since_s = None if since is None else view.seconds(since)
     addresses = dataclasses.replace(instance(config, sets), remote=connect)
     messages = view.tap(addresses, chosen, since_s=since_s, timeout_s=timeout, tell=lambda text: click.echo(text, err=True))
@@ -94,20 +91,14 @@ def _measuring(name: str, method: str, about: str) -> None:
     @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
     def command(
         *,
-        topics: tuple[str, ...],
-        turn: str,
-        stream: str,
-        actor: str,
-        where: tuple[str, ...],
+        chosen: Wanted,
         config: tuple[Path, ...],
         sets: tuple[str, ...],
         seconds: float,
         as_json: bool,
     ) -> None:
         from supervisor import topics as measuring
-        from supervisor.filters import wanted
 
-        chosen = wanted(topics, turn=turn, stream=stream, actor=actor, where=where)
         values = getattr(measuring.measure(instance(config, sets), chosen, seconds), method)(seconds)
         if as_json:
             click.echo(json.dumps({key: None if math.isnan(value) else value for key, value in values.items()}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -34,8 +35,15 @@ def configured(command: Command) -> Command:
     return click.option("--config", multiple=True, type=PATH, metavar="FILE", help="A configuration file; later ones go before.")(command)
 
 
-def filtered(command: Command) -> Command:
-    """Give a command the options that choose among events."""
+def filtered(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that choose among events; it gets them as one argument, `chosen`."""
+
+    @functools.wraps(command)
+    def choosing(*, topics: tuple[str, ...], turn: str, stream: str, actor: str, where: tuple[str, ...], **others: Any) -> None:
+        from supervisor.filters import wanted
+
+        command(chosen=wanted(topics, turn=turn, stream=stream, actor=actor, where=where), **others)
+
     for option in (
         click.option("--where", multiple=True, metavar="CONDITION", help="Only where this holds: --where 'audio_ms > 500'."),
         click.option("--actor", default="", help="Only from or about this actor; `whisper` means all of them."),
@@ -43,8 +51,8 @@ def filtered(command: Command) -> Command:
         click.option("--turn", default="", help="Only of the turn whose name begins so."),
         click.argument("topics", nargs=-1),
     ):
-        command = option(command)
-    return command
+        choosing = option(choosing)
+    return choosing
 
 
 def instance(config: Sequence[Path], sets: Sequence[str]) -> Addresses:
