@@ -49,6 +49,9 @@ class Dialogue:
         """Nothing is held."""
 
     def _on_lease(self, lease: Lease) -> None:
+        if lease.ahead:  # what is said and what is kept waits until the turn is over
+            lease.decline()
+            return
         job = lease.job
         start_ns = self._runtime.clock.monotonic_ns()
         step = next_step(self._manner, job.work, woken=self._is_woken(job, start_ns))

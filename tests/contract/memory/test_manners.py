@@ -11,6 +11,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from bus.messages.jobs import Heard, Job
+from bus.messages.reply import ReplyFinished
 from bus.messages.speech import SpeechStarted, WakeHeard
 from bus.messages.turn import TurnFinished
 from bus.settings import DialogueSettings
@@ -150,3 +152,22 @@ def test_into_the_silence_of_a_conversation_it_is_asked_once_whether_there_is_mo
     assert len(bench.said("t1-silence")) == 3
     finished = [message.envelope.turn for message in bench.seen if isinstance(message.body, TurnFinished)]
     assert finished == ["t1", "t1-silence"]
+
+
+def speculated(bench: Bench, turn: str, transcript: str) -> Job:
+    """A turn that is being done ahead of time, from the transcript on."""
+    job = Job(turn=turn, stream="mic", work=Heard(transcript=transcript, speech_ms=2000))
+    bench.until(lambda: bench.jobs.connected)
+    bench.jobs.speculate(job)
+    return job
+
+
+@pytest.mark.parametrize(("transcript", "reply"), [("stop", ""), ("say that again", "I haven't said anything yet.")])
+def test_what_is_heard_outside_waits_until_it_is_wanted(make: MakeBench, transcript: str, reply: str) -> None:
+    bench = make(GUIDE)
+    job = speculated(bench, "t1", transcript)
+    bench.until(lambda: bench.moved("t1/heard/0", "ahead"))
+    bench.jobs.submit(job)
+    assert (bench.finished("t1").state, bench.finished("t1").reply) == ("handled", reply)
+    said = [message.body for message in bench.seen if isinstance(message.body, ReplyFinished)]
+    assert said == ([ReplyFinished(attempt=1, text=reply, finish_reason="local")] if reply else [])  # ahead of time it would be 0
