@@ -30,6 +30,7 @@ INDENT: Final = "      "
 MIC: Final = "mic"
 REMEMBER: Final = "remember"
 IGNORED: Final = "ignored"
+GIVEN_UP: Final = ("failed", "unanswered", "empty")
 _STYLES: Final = {"dim": "2", "user": "36", "ai": "32", "warning": "33"}
 
 
@@ -117,12 +118,13 @@ class Conversation:
     def _late(self, record: TurnRecord) -> Iterator[str]:
         """A turn that was given up and tried again. It comes as a whole, for others may be under way."""
         self._be_over(record.turn)
-        if record.state != "answered":
+        if record.state in GIVEN_UP:
             yield from self._line(f"Tried again, and given up again: {_clean(record.detail)}", "warning")
             return
         yield from self._line("A late answer:", "dim")
         yield from self._line(f"User: {_clean(record.transcript)}", "user")
-        yield from self._line(f"AI  : {_clean(record.reply)}", "ai")
+        if record.reply:
+            yield from self._line(f"AI  : {_clean(record.reply)}", "ai")
 
     def _be_over(self, turn: str) -> None:
         self._over[turn] = None

@@ -49,3 +49,10 @@ def test_doubtful_words_are_asked_about_and_answered_after_a_yes() -> None:
         assert told(turns) == [("confirming", "what is two plus three"), ("answered", "what is two plus three")]
         assert turns[0]["reply"] == "Did you say: What is two plus three?"
         assert "5" in turns[1]["reply"] or "five" in turns[1]["reply"]
+
+
+def test_an_event_from_the_command_line_wakes_the_assistant_in_the_place_of_a_phrase() -> None:
+    with assistant("dialogue.wake=['hello computer']", "dialogue.follow_up_s=600") as running:
+        running.run("topic", "pub", "wake.heard", "{}", "--stream", "hear")
+        (turn,) = running.hear(SPEECH / "sum-rms.wav")
+        assert turn["state"] == "answered"

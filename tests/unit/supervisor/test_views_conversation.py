@@ -313,6 +313,18 @@ def test_a_late_answer_is_told_as_that_once_and_with_its_question() -> None:
     assert shown(*events) == ["A late answer:", "User: A", "AI  : Two and two"]
 
 
+@pytest.mark.parametrize(
+    ("text", "state", "told"),
+    [
+        ("Did you say: A?", "confirming", ["A late answer:", "User: A", "AI  : Did you say: A?"]),
+        ("", "handled", ["A late answer:", "User: A"]),
+        ("Pardon?", "empty", ["Tried again, and given up again: "]),
+    ],
+)
+def test_what_came_of_another_try_without_the_model_is_told_as_what_it_is(text: str, state: str, told: list[str]) -> None:
+    assert shown(late("A", text, state=state)) == told
+
+
 def test_a_late_answer_waits_for_the_end_of_a_line_that_is_being_written() -> None:
     text = shown(heard("B", "t2"), *reply("Four", turn="t2")[:2], late("A", "Two"), over("B", "Four", "t2"))
     assert text[:5] == ["User: B", "AI  : Four", "A late answer:", "User: A", "AI  : Two"]
