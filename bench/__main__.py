@@ -1,4 +1,4 @@
-"""`python -m bench [--only NAME…] [--model MODEL…] [--json FILE] [--markdown]`: measure, and print one table."""
+"""`python -m bench [--only NAME…] [--model MODEL…] [--speech FOLDER…] [--json FILE] [--markdown]`: measure, and print one table."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bench.result import Result
 from bench.system import is_busy, machine
 from bus.errors import EarshotError
 
-BENCHMARKS = ("events", "audio", "stopped", "jobs", "start", "idle", "recovery", "turns", "models", "pool")
+BENCHMARKS = ("events", "audio", "stopped", "jobs", "start", "idle", "recovery", "turns", "models", "window", "pool")
 WITH_MODELS = ("models", "pool")
 PAGE_WIDTH = 140
 """Of what is not printed on a terminal, columns."""
@@ -40,8 +40,9 @@ def main() -> int:
     for name in options.only:
         with console.status(f"measuring {name}"):
             measure = import_module(f"bench.{name}").measure
+            given = (options.model,) if name in WITH_MODELS else (options.model, options.speech) if name == "window" else ()
             try:
-                results.extend(measure(options.model) if name in WITH_MODELS else measure())  # those before an error stay
+                results.extend(measure(*given))  # those before an error stay
             except (BenchError, EarshotError, ValueError) as error:
                 console.print(f"{name} could not be measured: {error}", style="red", markup=False)
                 failures += 1
@@ -58,10 +59,13 @@ def main() -> int:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure what Earshot costs. Takes about five minutes.")
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure what Earshot costs. Takes about six minutes.")
     parser.add_argument("--only", nargs="+", choices=BENCHMARKS, default=BENCHMARKS, metavar="NAME", help=", ".join(BENCHMARKS))
     parser.add_argument(
         "--model", action="append", default=[], metavar="MODEL", help="a Whisper model, by name or directory, to measure too"
+    )
+    parser.add_argument(
+        "--speech", nargs="+", type=Path, default=[], metavar="FOLDER", help="for `window`: folders of clips with a transcripts.json"
     )
     parser.add_argument("--markdown", action="store_true", help="draw the tables for a page of the documentation")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")

@@ -135,6 +135,9 @@ class WhisperSettings(_Table, frozen=True):
     threads: Annotated[int, Meta(ge=0, le=256)] = 0
     """Threads, and so cores, of each worker. 0: planned from the machine's cores."""
     beam_size: Annotated[int, Meta(ge=1, le=20)] = 5
+    window: Literal["full", "auto"] = "full"
+    """How much the model is given to hear. full: 30 s, padded, as it was trained. auto: what was said and a margin, 10 s at least, and the
+    full window where the result is in doubt: several times as quick, and safe with a model that was trained for it."""
     language: str = "en"
     """ISO code; empty: detected anew in every utterance (multilingual models only)."""
     initial_prompt: str = ""

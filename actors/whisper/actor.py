@@ -16,9 +16,6 @@ from bus.messages.speech import TranscriptFinal, TranscriptPartial
 if TYPE_CHECKING:
     from actors.actor import Runtime
 
-MIN_VOICE_PROB = 0.15
-"""Below this Silero is sure that no voice is in the whole utterance. Low, because losing speech is worse than hearing noise."""
-
 LEASE_MARGIN_S = 5.0
 """From the deadline of the phase `transcribing` until the process is gone: a beat, the stacks, the kill."""
 MAX_EARLY = 16
@@ -45,13 +42,7 @@ class Whisper:
         with phases.during("loading model", settings.load_timeout_s):
             self._engine = Engine(path, settings, threads)
         self._runtime = runtime
-        self._limits = Limits(
-            no_speech_prob=settings.no_speech_threshold,
-            avg_logprob=settings.log_prob_threshold,
-            compression_ratio=settings.compression_ratio_threshold,
-            min_rms_dbfs=settings.min_rms_dbfs,
-            min_voice_prob=MIN_VOICE_PROB,
-        )
+        self._limits = Limits.of(settings)
         runtime.status(f"{settings.model} on {threads} cores")
         self._early: OrderedDict[str, TranscriptFinal] = OrderedDict()  # by lease: what may be told once its turn is wanted
         runtime.work(Transcribe.queue, self._on_lease, self._on_committed)
@@ -126,8 +117,9 @@ class Whisper:
 def longest_s(audio_s: float, trial_s: float) -> float:
     """How long a decoding that ends at all may take here, seconds, given what the trial at the start took.
 
-    Whisper always hears 30 s, so an utterance costs one encoding, which the trial has measured, and at worst three tries of some
-    400 tokens. For medium.en with five beams a token is 4.6 G operations and an encoding 1.1 T: six trials in all, when nothing
-    else wants the cores. Three times that is left for what else runs on them.
+    At worst, an utterance that cannot be understood costs one try in a window of its own length (`whisper.window`), and then the full one:
+    an encoding of 30 s, which the trial has measured, and three tries. A try is 224 tokens at most. For medium.en with five beams a token
+    is 4.6 G operations and an encoding of 30 s 1.1 T: six trials in all, when nothing else wants the cores. Three times that is left for
+    what else runs on them.
     """
     return max(TRANSCRIBING_FLOOR_S, TRANSCRIBING_PER_TRIAL * trial_s) + TRANSCRIBING_PER_AUDIO * audio_s

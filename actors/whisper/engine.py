@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"  # before huggingface_hub is imported: nothing leaves the machine
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # nor by onnxruntime, which from 1.31 on reports to its maker unless told not to
@@ -15,7 +17,8 @@ import numpy as np
 from faster_whisper import WhisperModel, available_models, download_model
 from faster_whisper.vad import get_vad_model
 
-from actors.whisper.guards import Segment
+from actors.whisper.guards import Limits, Segment, judge_text
+from actors.whisper.window import FULL_FRAMES, window_frames
 from bus.errors import SetupError
 from bus.limits import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from bus.settings import WhisperSettings
@@ -38,18 +41,33 @@ class Sound:
     """Highest probability of speech that is held for 100 ms, by Silero."""
 
 
+class WindowedWhisper(WhisperModel):  # type: ignore[misc]  # it has no types
+    """Encodes `window_frames` of features, where faster-whisper pads to 30 s and encodes all of that.
+
+    Only padding may be cut off. Timestamps count from the first frame and faster-whisper seeks by the length of the sound, so both stay
+    as they are; what is left of the sound after a seek is shorter, so it fits as well.
+    """
+
+    window_frames = FULL_FRAMES
+
+    def encode(self, features: np.ndarray) -> Any:
+        """(mels, FULL_FRAMES) to what the decoder listens to."""
+        return super().encode(features[..., : self.window_frames])
+
+
 class Engine:
     """A loaded model. Loading takes seconds and raises SetupError with what to do."""
 
     trial_s: float
-    """How long one second of silence took on this machine: encoding, which costs the same for every utterance, and a few words."""
+    """How long one second of silence took on this machine in the full window, which costs the same for every utterance, and a few words."""
 
     def __init__(self, path: str, settings: WhisperSettings, threads: int, *, workers: int = 1) -> None:
         """`path` is a directory that `find_model` gave. `workers` decodings can run at once, each with so many threads: the actor has one,
         and `make bench` lays faster-whisper's own way to have more beside processes."""
         self._settings = settings
+        self._limits = Limits.of(settings)
         try:
-            self._model = WhisperModel(
+            self._model = WindowedWhisper(
                 path, device=settings.device, compute_type=settings.compute_type, cpu_threads=threads, num_workers=workers
             )
         except (RuntimeError, ValueError, OSError) as error:
@@ -58,7 +76,8 @@ class Engine:
             ) from None
         self._voice = get_vad_model()
         begun_s = time.monotonic()
-        self.transcribe(bytes(2 * SAMPLE_RATE_HZ))  # the first run allocates; no speaker should wait for that
+        # The first run allocates; no speaker should wait for that. The full window: it may be needed, and deadlines count in it.
+        self.decode(np.zeros(SAMPLE_RATE_HZ, np.float32), FULL_FRAMES, TEMPERATURES)
         self.trial_s = time.monotonic() - begun_s
 
     def look(self, pcm: bytes) -> Sound:
@@ -73,12 +92,26 @@ class Engine:
     def transcribe(self, pcm: bytes, *, quick: bool = False) -> list[Segment]:
         """Decode mono int16 PCM at 16 kHz, 30 s at most. `quick`: greedily and once, for words that are heard again anyway."""
         samples = np.frombuffer(pcm, np.int16).astype(np.float32) / FULL_SCALE
+        sound_s = len(samples) / SAMPLE_RATE_HZ
+        frames = window_frames(sound_s) if self._settings.window == "auto" else FULL_FRAMES
+        if quick:
+            return self.decode(samples, frames, TEMPERATURES[:1], beam_size=1)
+        if frames < FULL_FRAMES:  # without sampling: what is not plain in the short window is better heard in the full one
+            segments = self.decode(samples, frames, TEMPERATURES[:1])
+            if judge_text(segments, round(1000 * sound_s), self._limits).sure:
+                return segments
+        return self.decode(samples, FULL_FRAMES, TEMPERATURES)
+
+    def decode(self, samples: np.ndarray, frames: int, temperatures: tuple[float, ...], beam_size: int = 0) -> list[Segment]:
+        """Decode float samples in a window of so many frames, which must hold them; the temperatures are tried in turn."""
+        model = copy.copy(self._model)  # the loaded model is shared, the window is this call's: several threads may decode at once
+        model.window_frames = frames
         settings = self._settings
-        segments, _ = self._model.transcribe(
+        segments, _ = model.transcribe(
             samples,
             language=settings.language or None,
-            beam_size=1 if quick else settings.beam_size,
-            temperature=TEMPERATURES[:1] if quick else TEMPERATURES,
+            beam_size=beam_size or settings.beam_size,
+            temperature=temperatures,
             compression_ratio_threshold=settings.compression_ratio_threshold,
             log_prob_threshold=settings.log_prob_threshold,
             no_speech_threshold=settings.no_speech_threshold,

@@ -11,6 +11,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bus.settings import WhisperSettings
+
+MIN_VOICE_PROB = 0.15
+"""Below this Silero is sure that no voice is in the whole utterance. Low, because losing speech is worse than hearing noise."""
 MAX_WORDS_PER_S = 8.0
 """Fast speech has about five words a second; an auctioneer reaches eight."""
 SHORT_RATE_WORDS = 4
@@ -54,6 +58,17 @@ class Limits:
     min_rms_dbfs: float
     min_voice_prob: float
 
+    @classmethod
+    def of(cls, settings: WhisperSettings) -> Limits:
+        """The thresholds as they are configured."""
+        return cls(
+            no_speech_prob=settings.no_speech_threshold,
+            avg_logprob=settings.log_prob_threshold,
+            compression_ratio=settings.compression_ratio_threshold,
+            min_rms_dbfs=settings.min_rms_dbfs,
+            min_voice_prob=MIN_VOICE_PROB,
+        )
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -65,6 +80,11 @@ class Judgement:
     `phantom`; empty when the text stands."""
     doubtful: bool = False
     """The model itself was unsure of what it wrote."""
+
+    @property
+    def sure(self) -> bool:
+        """There is a text, and the model had no doubt of it."""
+        return not self.rejected and not self.doubtful
 
 
 def judge_sound(rms_dbfs: float, voice_prob: float, limits: Limits) -> str:

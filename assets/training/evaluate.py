@@ -2,6 +2,8 @@
 
 Everything goes through `faster_whisper.WhisperModel` with int8 on the CPU. Prints one line per condition: word error
 rate, and how many sentences were right word for word. The sentences are held out: training never used them.
+
+`save.py` writes the clips of these conditions as files.
 """
 
 from __future__ import annotations
@@ -61,27 +63,25 @@ class Listener:
         return corpus.normalise(text)
 
 
-class Bench:
-    """Held-out sentences spoken by chosen voices in chosen sound."""
+@dataclass(frozen=True)
+class Condition:
+    """Who speaks, in which sound; sentences go to the voices in turn."""
 
-    def __init__(self, listener: Listener, sentences: list[str], show: bool) -> None:
-        self._listener = listener
-        self._sentences = sentences
-        self._show = show
+    label: str
+    voices: list[Voice]
+    snr_db: float = 40.0
+    pause_s: float = 0.0
+
+
+class Studio:
+    """Sentences spoken under a condition."""
+
+    def __init__(self) -> None:
         self._engines = Synthesizers()
         self._rng = np.random.default_rng(5)
 
-    def run(self, label: str, voices: list[Voice], snr_db: float = 40.0, pause_s: float = 0.0, **options: object) -> Tally:
-        tally = Tally()
-        for index, text in enumerate(self._sentences):
-            heard = self._listener.hear(self._clip(text, voices[index % len(voices)], snr_db, pause_s), **options)
-            tally.add(text, heard)
-            if self._show and heard != text:
-                print(f"    {voices[index % len(voices)].label}: {text!r} heard as {heard!r}")
-        print(f"{label:55s} {tally}", flush=True)
-        return tally
-
-    def _clip(self, text: str, voice: Voice, snr_db: float, pause_s: float) -> Samples:
+    def clip(self, text: str, index: int, condition: Condition) -> Samples:
+        voice, pause_s = condition.voices[index % len(condition.voices)], condition.pause_s
         words = text.split()
         parts = [text] if pause_s == 0 else [" ".join(words[: len(words) // 2]), " ".join(words[len(words) // 2 :])]
         speech = self._engines.speak(parts[0], voice)
@@ -90,7 +90,27 @@ class Bench:
             speech = np.concatenate([speech, pause, self._engines.speak(part, voice)])
         edge = np.zeros(int(EDGE_S * SAMPLE_RATE), np.float32)
         speech = np.concatenate([edge, speech * np.float32(0.5 / np.abs(speech).max()), edge])
-        return np.clip(at_snr(speech, colored_noise(speech.size, self._rng, 0.0), snr_db), -1, 1).astype(np.float32)
+        return np.clip(at_snr(speech, colored_noise(speech.size, self._rng, 0.0), condition.snr_db), -1, 1).astype(np.float32)
+
+
+class Bench:
+    """Held-out sentences, heard by the model."""
+
+    def __init__(self, listener: Listener, sentences: list[str], show: bool) -> None:
+        self._listener = listener
+        self._sentences = sentences
+        self._show = show
+        self._studio = Studio()
+
+    def run(self, condition: Condition, **options: object) -> Tally:
+        tally = Tally()
+        for index, text in enumerate(self._sentences):
+            heard = self._listener.hear(self._studio.clip(text, index, condition), **options)
+            tally.add(text, heard)
+            if self._show and heard != text:
+                print(f"    {condition.voices[index % len(condition.voices)].label}: {text!r} heard as {heard!r}")
+        print(f"{condition.label:55s} {tally}", flush=True)
+        return tally
 
 
 def invented_texts(listener: Listener, count: int) -> list[str]:
@@ -121,23 +141,35 @@ def choose_sentences(count: int, words_file: Path | None) -> list[str]:
     return [text for text in corpus.held_out_sentences(1500, seed=21) if known.issuperset(text.split())][:count]
 
 
+def some_variants() -> list[Voice]:
+    """Twelve voices of espeak-ng that training used."""
+    return [Voice("espeak", f"en-us+{name}" if name else "en-us") for name in random.Random(3).sample(ESPEAK_VARIANTS, 12)]
+
+
+def eight_voices() -> list[Voice]:
+    return [Voice("flite", name) for name in FLITE_VOICES] + some_variants()[:4]
+
+
+def conditions() -> list[Condition]:
+    """Of the model card, as far as they are a matter of the sound."""
+    return [
+        *(Condition(f"flite {name}", [Voice("flite", name)]) for name in FLITE_VOICES),
+        Condition("espeak-ng, 12 variants of training", some_variants()),
+        *(Condition(f"espeak-ng {name} (not heard in training)", [Voice("espeak", f"en-us+{name}")]) for name in HELD_OUT_VARIANTS),
+        Condition("eight voices, white noise at 20 dB", eight_voices(), snr_db=20.0),
+        Condition("eight voices, white noise at 10 dB", eight_voices(), snr_db=10.0),
+        Condition("eight voices, a pause of 0.6 s in the middle", eight_voices(), pause_s=0.6),
+    ]
+
+
 def measure(bench: Bench) -> None:
     """The table of the model card."""
-    rng = random.Random(3)
-    variants = [Voice("espeak", f"en-us+{name}" if name else "en-us") for name in rng.sample(ESPEAK_VARIANTS, 12)]
+    for condition in conditions():
+        bench.run(condition)
     slt = [Voice("flite", "slt")]
-    for name in FLITE_VOICES:
-        bench.run(f"flite {name}", [Voice("flite", name)])
-    bench.run("espeak-ng, 12 variants of training", variants)
-    for name in HELD_OUT_VARIANTS:
-        bench.run(f"espeak-ng {name} (not heard in training)", [Voice("espeak", f"en-us+{name}")])
-    every = [Voice("flite", name) for name in FLITE_VOICES] + variants[:4]
-    bench.run("eight voices, white noise at 20 dB", every, snr_db=20.0)
-    bench.run("eight voices, white noise at 10 dB", every, snr_db=10.0)
-    bench.run("eight voices, a pause of 0.6 s in the middle", every, pause_s=0.6)
-    bench.run("flite slt, greedy", slt, beam_size=1)
-    bench.run("flite slt, without timestamps", slt, without_timestamps=True)
-    bench.run("flite slt, with an initial prompt", slt, initial_prompt="Hello my name is Anna.")
+    bench.run(Condition("flite slt, greedy", slt), beam_size=1)
+    bench.run(Condition("flite slt, without timestamps", slt), without_timestamps=True)
+    bench.run(Condition("flite slt, with an initial prompt", slt), initial_prompt="Hello my name is Anna.")
 
 
 def main() -> None:

@@ -13,8 +13,9 @@ def test_a_small_model_on_a_quick_machine_is_given_up_soon() -> None:
 
 
 def test_a_large_model_on_a_slow_board_is_not_given_up_while_it_works() -> None:
-    worst_tokens, tokens_an_encoding, encoding_s = 3 * 400, 240, 28.0
-    assert longest_s(audio_s=30.0, trial_s=encoding_s) > 3 * encoding_s * (1 + worst_tokens / tokens_an_encoding)
+    worst_tokens, tokens_an_encoding, encoding_s = 4 * 224, 240, 28.0
+    short_window = 2 / 3  # a first try that was in vain
+    assert longest_s(audio_s=18.0, trial_s=encoding_s) > 3 * encoding_s * (short_window + 1 + worst_tokens / tokens_an_encoding)
 
 
 @given(SECONDS, SECONDS, SECONDS)
