@@ -18,5 +18,12 @@ def pump_until(condition: Callable[[], object], *steps: Callable[[], object], de
 
 
 def wait_until(condition: Callable[[], object], deadline_s: float = DEADLINE_S, interval_s: float = 0.01) -> None:
-    """Look again and again, for things that other processes do."""
-    pump_until(condition, lambda: time.sleep(interval_s), deadline_s=deadline_s)
+    """Look again and again, for things that other processes do; a look that takes long itself leaves them as long in peace."""
+    looked_s = time.monotonic()
+
+    def look() -> object:
+        nonlocal looked_s
+        looked_s = time.monotonic()
+        return condition()
+
+    pump_until(look, lambda: time.sleep(max(interval_s, time.monotonic() - looked_s)), deadline_s=deadline_s)

@@ -20,9 +20,13 @@ import zmq
 
 from bus.addresses import Addresses
 from bus.codec import Stamp
+from bus.errors import NoInstance
 from bus.events import Publisher, Subscriber, wait_until_heard
 from bus.messages.base import Message
+from supervisor.client import status
 from supervisor.hear import FAILED_TURNS
+from supervisor.instance import is_running
+from supervisor.views.status import json_line
 from tests.waiting import pump_until, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -78,8 +82,19 @@ class Assistant:
         return turns
 
     def status(self) -> dict[str, dict[str, Any]]:
-        """The actors by name."""
-        return {actor["actor"]: actor for actor in lines(self.run("status", "--json").stdout)}
+        """The actors by name, with what `status --json` prints of each; asked without a process of its own, for tests look often."""
+        return {actor.actor: json.loads(json_line(actor)) for actor in status(self.addresses).actors}
+
+    def detail(self, actor: str) -> str:
+        """What `status` tells of an actor below its table."""
+        return next(each.detail for each in status(self.addresses).actors if each.actor == actor)
+
+    def is_ready(self) -> bool:
+        """Whether it runs, answers, and has been ready as a whole."""
+        try:
+            return status(self.addresses).ready
+        except NoInstance:
+            return False
 
     def remembered(self) -> list[dict[str, Any]]:
         """Every turn in the memory store."""
@@ -158,14 +173,21 @@ def everything_in(directory: Path) -> bytes:
 
 
 @contextmanager
+def placed(*options: str, runtime: Path | None = None, state: Path | None = None) -> Iterator[Assistant]:
+    """An assistant with these `--set` options that is not started yet, and stopped at the end if it still runs."""
+    with tempfile.TemporaryDirectory(prefix="ear") as directory:
+        addresses = Addresses(runtime or Path(directory) / "run", state or Path(directory) / "state")
+        found = Assistant(addresses, tuple(part for option in options for part in ("--set", option)))
+        try:
+            yield found
+        finally:
+            if is_running(addresses):
+                found.stop()
+
+
+@contextmanager
 def assistant(*options: str) -> Iterator[Assistant]:
     """An assistant with these `--set` options that is stopped at the end."""
-    with tempfile.TemporaryDirectory(prefix="ear") as directory:
-        started = Assistant(
-            Addresses(Path(directory) / "run", Path(directory) / "state"), tuple(part for option in options for part in ("--set", option))
-        )
-        try:
-            started.start()
-            yield started
-        finally:
-            started.stop()
+    with placed(*options) as started:
+        started.start()
+        yield started

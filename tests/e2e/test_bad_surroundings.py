@@ -9,6 +9,7 @@ import socket
 import subprocess
 import threading
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -89,20 +90,32 @@ def test_a_server_that_is_not_there_yet_is_waited_for_and_the_user_is_told() -> 
     assert turn["reply"] == "Two plus three is five."
 
 
-def test_a_wrong_model_name_is_answered_with_those_that_are_served() -> None:
-    with assistant("llm.model=rehersal") as wrong:
-        (turn,) = wrong.hear(SPEECH / "sum-rms.wav")
-        assert turn["state"] == "failed"
-        (record,) = wrong.remembered()
-        assert "rehearsal" in record["detail"]
+@pytest.fixture(scope="module")
+def wrong() -> Iterator[Assistant]:
+    """An assistant that asks for a model that nobody serves."""
+    with assistant("llm.model=rehersal") as started:
+        yield started
 
 
-def test_what_was_given_up_is_forgotten_too() -> None:
-    with assistant("llm.model=rehersal") as wrong:
-        wrong.hear(SPEECH / "sum-rms.wav")
-        assert b"two plus three" in everything_in(wrong.addresses.state_dir)
-        wrong.run("memory", "forget", "--all", "--yes")
-        wait_until(lambda: b"two plus three" not in everything_in(wrong.addresses.state_dir))
+def test_a_wrong_model_name_is_answered_with_those_that_are_served(wrong: Assistant) -> None:
+    (turn,) = wrong.hear(SPEECH / "sum-rms.wav")
+    assert turn["state"] == "failed"
+    record = wrong.remembered()[-1]
+    assert record["turn"] == turn["turn"]
+    assert "rehearsal" in record["detail"]
+
+
+def test_an_apology_is_told_by_the_exit_status_of_hear(wrong: Assistant) -> None:
+    done = wrong.run("hear", str(SPEECH / "sum-rms.wav"), check=False)
+    assert done.returncode == 3
+    assert "Sorry" in done.stdout
+
+
+def test_what_was_given_up_is_forgotten_too(wrong: Assistant) -> None:
+    wrong.hear(SPEECH / "sum-rms.wav")
+    assert b"two plus three" in everything_in(wrong.addresses.state_dir)
+    wrong.run("memory", "forget", "--all", "--yes")
+    wait_until(lambda: b"two plus three" not in everything_in(wrong.addresses.state_dir))
 
 
 def test_json_lines_stay_clean_and_the_wait_for_the_server_is_told_beside_them() -> None:

@@ -20,7 +20,7 @@ from bus.events import Publisher, Subscriber, wait_until_heard
 from bus.messages.actor import LossTold
 from bus.messages.reply import ReplyWaiting
 from supervisor.views.console import RESTARTED
-from tests.e2e.assistant import ROOT, SPEECH, SUPERVISOR, Assistant, assistant, words
+from tests.e2e.assistant import ROOT, SPEECH, SUPERVISOR, Assistant, assistant, placed, words
 from tests.waiting import pump_until, wait_until
 
 FLOOD_BATCHES = 150
@@ -143,14 +143,12 @@ class Terminal:
 @contextmanager
 def foreground(*options: str) -> Iterator[tuple[Assistant, Terminal]]:
     """An assistant that shows the conversation on a terminal."""
-    with assistant() as placed:
-        placed.stop()
+    with placed(*options) as found:
         ours, theirs = pty.openpty()
-        sets = [part for option in options for part in ("--set", option)]
         process = subprocess.Popen(
-            [*SUPERVISOR, "start", "--config", "config/rehearsal.toml", *sets],
+            [*SUPERVISOR, "start", "--config", "config/rehearsal.toml", *found.options],
             cwd=ROOT,
-            env=placed.environ,
+            env=found.environ,
             stdin=subprocess.DEVNULL,
             stdout=theirs,
             stderr=theirs,
@@ -159,7 +157,7 @@ def foreground(*options: str) -> Iterator[tuple[Assistant, Terminal]]:
         terminal = Terminal(ours)
         try:
             terminal.until("Listening...")
-            yield placed, terminal
+            yield found, terminal
         finally:
             process.send_signal(signal.SIGTERM)
             pump_until(lambda: process.poll() is not None, terminal.read, deadline_s=30)
@@ -168,14 +166,14 @@ def foreground(*options: str) -> Iterator[tuple[Assistant, Terminal]]:
 
 def test_a_console_killed_in_mid_reply_comes_back_and_shows_the_turn_whole_and_the_next_one_too() -> None:
     slow = ("rehearsal_llm.first_token_delay_ms=400", "rehearsal_llm.token_delay_ms=400")
-    with foreground(*slow) as (placed, terminal), placed.events("reply.") as events:
-        hear = placed.popen("hear", "--json", str(SPEECH / "sum-rms.wav"))
+    with foreground(*slow) as (running, terminal), running.events("reply.") as events:
+        hear = running.popen("hear", "--json", str(SPEECH / "sum-rms.wav"))
         events.wait_for("reply.delta")
-        placed.kill("console")
+        running.kill("console")
         terminal.until(RESTARTED.strip())
         hear.communicate(timeout=60)
         terminal.until("AI  : Two plus three is five.\n")
-        placed.hear(SPEECH / "joke-slt.wav")
+        running.hear(SPEECH / "joke-slt.wav")
         terminal.until("User: Tell me a joke")
         terminal.read()
     shown = terminal.text.partition(RESTARTED.strip())[2].splitlines()

@@ -67,8 +67,7 @@ def running(clock: WallClock, tmp_path_factory: pytest.TempPathFactory) -> Itera
         sets = [part for option in OPTIONS for part in ("--set", option)]
         with clock.shown():
             process = found.popen("start", "--background", "--config", "config/rehearsal.toml", *sets)
-        wait_until(lambda: found.run("status", check=False).returncode == 0, deadline_s=60)
-        wait_until(lambda: {actor["state"] for actor in found.status().values()} == {"ready"}, deadline_s=100)
+        wait_until(found.is_ready, deadline_s=100)
         yield found
         process.terminate()
         process.communicate(timeout=30)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import subprocess
 import wave
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import soundfile
 
 from bus.messages.reply import ReplyDelta
 from bus.timings import PARTS
-from tests.e2e.assistant import CONVERSATION, SENTENCES, SPEECH, Assistant, assistant, everything_in, lines, words
+from tests.e2e.assistant import CONVERSATION, ROOT, SENTENCES, SPEECH, SUPERVISOR, Assistant, everything_in, lines, placed, words
 from tests.waiting import wait_until
 
 
@@ -28,6 +28,14 @@ def test_what_was_said_earlier_is_known_later(running: Assistant) -> None:
         turn for turn in running.hear(SPEECH / "conversation.wav") if "my name" in turn["transcript"] and "Hello" not in turn["transcript"]
     ]
     assert turn["reply"] == "Your name is Anna."
+
+
+def test_the_status_is_printed_as_the_launcher_tells_it(running: Assistant) -> None:
+    printed = {actor["actor"]: actor for actor in lines(running.run("status", "--json").stdout)}
+    told = running.status()
+    assert [*printed] == [*told]
+    for name, actor in told.items():
+        assert {**printed[name], "up_s": 0, "rss_bytes": 0, "phase": ""} == {**actor, "up_s": 0, "rss_bytes": 0, "phase": ""}
 
 
 def test_speech_that_is_too_short_is_no_turn_and_is_told(running: Assistant) -> None:
@@ -61,14 +69,15 @@ def test_two_people_can_send_files_at_the_same_time(running: Assistant) -> None:
     assert "joke" in heard[1][0]["transcript"]
 
 
-def test_every_turn_is_in_the_memory_once_and_can_be_forgotten() -> None:
-    with assistant() as fresh:
-        heard = fresh.hear(SPEECH / "sum-rms.wav", SPEECH / "joke-slt.wav")
-        assert [(turn["turn"], turn["transcript"]) for turn in fresh.remembered()] == [(turn["turn"], turn["transcript"]) for turn in heard]
-        assert "joke" in fresh.run("memory", "search", "joke").stdout
-        fresh.run("memory", "forget", "--all", "--yes")
-        assert fresh.remembered() == []
-        wait_until(lambda: b"two plus three" not in everything_in(fresh.addresses.state_dir))  # the spool wipes itself when it is idle
+def test_every_turn_is_in_the_memory_once_and_can_be_forgotten(running: Assistant) -> None:
+    before = len(running.remembered())
+    heard = running.hear(SPEECH / "sum-rms.wav", SPEECH / "joke-slt.wav")
+    kept = running.remembered()[before:]
+    assert [(turn["turn"], turn["transcript"]) for turn in kept] == [(turn["turn"], turn["transcript"]) for turn in heard]
+    assert "joke" in running.run("memory", "search", "joke").stdout
+    running.run("memory", "forget", "--all", "--yes")
+    assert running.remembered() == []
+    wait_until(lambda: b"two plus three" not in everything_in(running.addresses.state_dir))  # the spool wipes itself when it is idle
 
 
 def test_what_was_said_is_not_in_the_logs(running: Assistant) -> None:
@@ -143,20 +152,14 @@ def test_what_is_no_sound_gets_one_clear_line_and_the_assistant_goes_on(running:
     assert len(running.hear(SPEECH / "sum-rms.wav")) == 1
 
 
-def test_the_demo_ends_by_itself_with_a_table_of_its_turns(tmp_path: Path) -> None:
-    with assistant() as other:  # beside a running one, to which it must do nothing
-        import subprocess
-        import tempfile
-
-        from tests.e2e.assistant import ROOT, SUPERVISOR
-
-        with tempfile.TemporaryDirectory(prefix="ear") as directory:
-            environ = {**os.environ, "EARSHOT_RUNTIME_DIR": f"{directory}/run", "EARSHOT_STATE_DIR": f"{directory}/state", "NO_COLOR": "1"}
-            command = [*SUPERVISOR, "start", "--config", "config/demo.toml", "--set", "mic.pace=fast"]
-            done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=100, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-        for line in ("Listening...", "Skipped short segment (0.", "Transcribing buffered speech...", "AI  : Your name is Anna."):
-            assert line in done.stdout
-        assert done.stdout.count("User: ") == len(SENTENCES)
-        assert f"{len(SENTENCES)} turns" in done.stdout
-        assert other.remembered() == []
+def test_the_demo_ends_by_itself_with_a_table_of_its_turns(running: Assistant) -> None:
+    before = running.remembered()  # beside a running one, to which it must do nothing
+    with placed() as demo:
+        command = [*SUPERVISOR, "start", "--config", "config/demo.toml", "--set", "mic.pace=fast"]
+        done = subprocess.run(command, cwd=ROOT, env=demo.environ, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for line in ("Listening...", "Skipped short segment (0.", "Transcribing buffered speech...", "AI  : Your name is Anna."):
+        assert line in done.stdout
+    assert done.stdout.count("User: ") == len(SENTENCES)
+    assert f"{len(SENTENCES)} turns" in done.stdout
+    assert running.remembered() == before

@@ -14,8 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from bus.addresses import Addresses
-from tests.e2e.assistant import SPEECH, Assistant, assistant, lines, words
+from tests.e2e.assistant import SPEECH, Assistant, assistant, lines, placed, words
 from tests.waiting import wait_until
 
 SUM = SPEECH / "sum-rms.wav"
@@ -56,25 +55,6 @@ def disk(size: str = "4m") -> Iterator[Disk]:
             subprocess.run(["umount", "--lazy", directory], check=True)
 
 
-@contextmanager
-def instance(state: Path, *options: str, runtime: Path | None = None) -> Iterator[Assistant]:
-    """An assistant that is not started yet, with its state there; stopped at the end."""
-    with tempfile.TemporaryDirectory(prefix="ear") as directory:
-        found = Assistant(Addresses(runtime or Path(directory) / "run", state), tuple(part for each in options for part in ("--set", each)))
-        try:
-            yield found
-        finally:
-            found.stop()
-
-
-def detail(running: Assistant, actor: str) -> str:
-    """What `status` tells of an actor."""
-    for line in running.run("status").stdout.splitlines():
-        if line.strip().startswith(f"{actor}: "):
-            return line
-    return ""
-
-
 def wait_for_line(process: subprocess.Popen[str], text: str) -> None:
     """Wait until a command has said this on its standard error."""
     assert process.stderr is not None
@@ -88,7 +68,7 @@ def wait_for_line(process: subprocess.Popen[str], text: str) -> None:
 
 
 def test_a_start_on_a_full_disk_says_so_waits_and_is_ready_when_there_is_room() -> None:
-    with disk() as small, instance(small.path / "state", PATIENT) as waiting:
+    with disk() as small, placed(PATIENT, state=small.path / "state") as waiting:
         small.fill()
         starting = waiting.popen("start", "--config", "config/rehearsal.toml", *waiting.options, "--detach")
         wait_for_line(starting, f"dispatcher: cannot use the spool {waiting.addresses.spool}: no space is left in ")
@@ -102,24 +82,24 @@ def test_a_start_on_a_full_disk_says_so_waits_and_is_ready_when_there_is_room() 
 
 @pytest.mark.parametrize("moment", ["speech.started", "transcript.final", "reply.delta"])
 def test_a_disk_that_fills_up_in_a_turn_delays_the_turn_and_hear_says_why(moment: str) -> None:
-    with disk() as small, instance(small.path / "state", *SLOW_REPLY) as running:
+    with disk() as small, placed(*SLOW_REPLY, state=small.path / "state") as running:
         running.start()
         with running.events(moment.partition(".")[0]) as events:
             process = running.popen("hear", "--json", "--pace", "real", str(SUM))
             events.wait_for(moment)
             small.fill()
-            wait_until(lambda: "no space is left" in detail(running, "dispatcher"), deadline_s=40)
+            wait_until(lambda: "no space is left" in running.detail("dispatcher"), deadline_s=40)
         wait_for_line(process, "dispatcher: the spool cannot be written: no space is left in ")
         small.free()
         out, errors = process.communicate(timeout=60)
         assert process.returncode == 0, errors
         assert [turn["reply"] for turn in lines(out)] == ["Two plus three is five."]
         assert len(running.remembered()) == 1
-        wait_until(lambda: "jobs are taken and written down again" in detail(running, "dispatcher"))
+        wait_until(lambda: "jobs are taken and written down again" in running.detail("dispatcher"))
 
 
 def test_everybody_who_is_killed_on_a_full_disk_is_there_again_when_it_has_room() -> None:
-    with disk() as small, instance(small.path / "state", PATIENT) as running:
+    with disk() as small, placed(PATIENT, state=small.path / "state") as running:
         running.start()
         before = {name: actor["pid"] for name, actor in running.status().items()}
         small.fill()
@@ -144,15 +124,15 @@ def test_a_full_disk_of_the_memory_store_alone_leaves_the_answers_and_they_are_k
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 1
         assert "was given up at the stage remember: the memory store cannot be written: no space is left in" in errors
-        assert "the memory store cannot be written" in detail(running, "memory")
+        assert "the memory store cannot be written" in running.detail("memory")
         small.free()
         wait_until(running.remembered, deadline_s=60)
         assert [turn["reply"] for turn in running.remembered()] == ["Two plus three is five."]
-        assert "can be written again" in detail(running, "memory")
+        assert "can be written again" in running.detail("memory")
 
 
 def test_a_full_runtime_directory_ends_the_start_with_one_line() -> None:
-    with disk("64k") as tiny, tempfile.TemporaryDirectory(prefix="ear") as state, instance(Path(state), runtime=tiny.path / "run") as found:
+    with disk("64k") as tiny, placed(runtime=tiny.path / "run") as found:
         tiny.fill()
         done = found.run("start", "--config", "config/rehearsal.toml", "--detach", check=False)
         assert done.returncode == 1
@@ -162,11 +142,7 @@ def test_a_full_runtime_directory_ends_the_start_with_one_line() -> None:
 
 
 def test_the_sound_of_a_file_is_heard_to_its_end_although_its_mark_cannot_be_written() -> None:
-    with (
-        disk("1m") as tiny,
-        tempfile.TemporaryDirectory(prefix="ear") as state,
-        instance(Path(state), runtime=tiny.path / "run") as running,
-    ):
+    with disk("1m") as tiny, placed(runtime=tiny.path / "run") as running:
         running.start()
         with running.events("speech.") as events:
             process = running.popen("hear", "--json", "--pace", "real", str(SPEECH / "conversation.wav"))
@@ -199,7 +175,7 @@ def test_a_read_only_memory_store_is_waited_for_and_can_be_looked_into_meanwhile
 
 
 def test_a_read_only_state_directory_ends_the_start_with_one_line() -> None:
-    with disk() as small, instance(small.path / "state") as found:
+    with disk() as small, placed(state=small.path / "state") as found:
         found.addresses.prepare()
         small.remount("ro")
         done = found.run("start", "--config", "config/rehearsal.toml", "--detach", check=False)
@@ -235,7 +211,7 @@ def test_a_torn_spool_is_mended_at_the_start_and_its_open_turn_is_answered() -> 
         assert "is damaged" in done.stderr
         assert "1 open turn could be read and goes on" in done.stderr
         assert str(spool) + ".damaged-1" in done.stderr
-        assert "is damaged" in detail(running, "dispatcher")
+        assert "is damaged" in running.detail("dispatcher")
         wait_until(running.remembered, deadline_s=60)
         assert words(running.remembered()[0]["transcript"]) == words("what is two plus three")
 
@@ -255,7 +231,7 @@ def test_a_memory_store_that_is_torn_in_mid_run_is_mended_and_the_turn_is_kept()
         (turn,) = running.hear(SUM)
         assert turn["state"] == "answered"
         assert len(running.remembered()) == 4
-        assert "4 turns" in detail(running, "memory") or "3 turns could be read" in detail(running, "memory")
+        assert "4 turns" in running.detail("memory") or "3 turns could be read" in running.detail("memory")
         assert Path(f"{store}.damaged-1").exists()
         running.run("memory", "forget", "--all", "--yes")
         assert not list(store.parent.glob("*.damaged-*"))
@@ -263,7 +239,7 @@ def test_a_memory_store_that_is_torn_in_mid_run_is_mended_and_the_turn_is_kept()
 
 @pytest.mark.parametrize("name", ["spool.sqlite3", "memory.sqlite3"])
 def test_another_programs_database_is_refused_once_and_left_alone(tmp_path: Path, name: str) -> None:
-    with instance(tmp_path / "state") as found:
+    with placed(state=tmp_path / "state") as found:
         found.addresses.prepare()
         foreign = found.addresses.state_dir / name
         with closing(sqlite3.connect(foreign)) as db:
@@ -297,7 +273,7 @@ def test_a_spool_that_is_locked_in_mid_run_delays_a_turn_and_no_more() -> None:
         with closing(sqlite3.connect(running.addresses.spool, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             process = running.popen("hear", "--json", str(SUM))
-            wait_until(lambda: "another program keeps it locked" in detail(running, "dispatcher"))
+            wait_until(lambda: "another program keeps it locked" in running.detail("dispatcher"))
         out, _ = process.communicate(timeout=60)
         assert [turn["state"] for turn in lines(out)] == ["answered"]
         assert sum(actor["restarts"] for actor in running.status().values()) == 0

@@ -10,17 +10,10 @@ from pathlib import Path
 import pytest
 
 from bus.addresses import Addresses
-from bus.messages.control import ControlState, ControlStatus
-from supervisor.control import ask
-from supervisor.instance import is_running
 from tests.e2e.assistant import ROOT, SPEECH, Assistant, words
 from tests.waiting import wait_until
 
 FAULTY = {"whisper-1": "decode_for_ever", "whisper-2": "decode_for_ever"}
-
-
-def is_up(addresses: Addresses) -> bool:
-    return is_running(addresses) and (addresses.runtime_dir / "control").exists() and ask(addresses, ControlStatus(), ControlState).ready
 
 
 @pytest.fixture
@@ -34,7 +27,7 @@ def test_an_utterance_that_one_worker_decodes_for_ever_is_answered_by_another(fa
     program = [sys.executable, "-m", "tests.chaos.with_other_programs", json.dumps(FAULTY), "start", "--background", *options]
     launcher = subprocess.Popen(program, cwd=ROOT, env=faulty.environ)
     try:
-        wait_until(lambda: is_up(faulty.addresses), deadline_s=60)
+        wait_until(faulty.is_ready, deadline_s=60)
         (turn,) = faulty.hear(SPEECH / "sum-rms.wav")
         assert words(turn["transcript"]) == words("what is two plus three")
         assert turn["reply"] == "Two plus three is five."

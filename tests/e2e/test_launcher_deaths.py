@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.assistant import ROOT, SENTENCES, SPEECH, SUPERVISOR, Assistant, assistant, lines, words
+from tests.e2e.assistant import ROOT, SENTENCES, SPEECH, SUPERVISOR, Assistant, assistant, lines, placed, words
 from tests.waiting import wait_until
 
 SLOW_REPLY = ("rehearsal_llm.first_token_delay_ms=1500", "rehearsal_llm.token_delay_ms=150", "launcher.watchdog_s=20")
@@ -104,8 +104,7 @@ def test_hear_ends_with_one_line_when_nobody_starts_the_assistant_again() -> Non
 
 
 def test_the_console_and_the_tap_of_a_dead_launcher_end_by_themselves() -> None:
-    with assistant() as dying:
-        dying.stop()
+    with placed() as dying:
         console = dying.popen("start", "--config", "config/rehearsal.toml")
         assert console.stdout is not None
         while "Listening" not in console.stdout.readline():
@@ -141,8 +140,7 @@ def test_a_start_waits_for_an_assistant_that_is_on_its_way_down(slow: Assistant)
 
 
 def test_of_two_starts_at_the_same_instant_one_succeeds_and_the_other_says_why_not() -> None:
-    with assistant() as instance:
-        instance.stop()
+    with placed() as instance:
         both = [instance.popen("start", "--config", "config/rehearsal.toml", "--detach") for _ in range(2)]
         ends = [(process.communicate(timeout=60)[1], process.returncode) for process in both]
         assert sorted(status for _, status in ends) == [0, 1]
@@ -152,8 +150,7 @@ def test_of_two_starts_at_the_same_instant_one_succeeds_and_the_other_says_why_n
 
 
 def test_a_stop_in_the_middle_of_a_start_ends_it() -> None:
-    with assistant() as instance:
-        instance.stop()
+    with placed() as instance:
         starting = instance.popen("start", "--config", "config/rehearsal.toml", "--detach")
         wait_until(lambda: any("actors dispatcher" in command for command in processes(instance)))
         wait_until(lambda: instance.run("stop", check=False).returncode == 0)
@@ -174,13 +171,6 @@ def test_a_closed_terminal_and_a_plain_kill_end_it_in_order(tmp_path: Path, numb
     process.send_signal(number)
     _, errors = process.communicate(timeout=30)
     assert (process.returncode, errors) == (0, "")
-
-
-def test_an_apology_is_told_by_the_exit_status_of_hear() -> None:
-    with assistant("llm.model=rehersal") as wrong:
-        done = wrong.run("hear", str(SPEECH / "sum-rms.wav"), check=False)
-        assert done.returncode == 3
-        assert "Sorry" in done.stdout
 
 
 def test_a_start_in_the_background_names_what_cannot_work_yet(tmp_path: Path) -> None:

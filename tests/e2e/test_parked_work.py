@@ -111,7 +111,7 @@ def test_a_turn_that_is_too_old_at_a_new_start_is_kept_as_unanswered_and_can_be_
             assert_adds_up(told)
             lost = [(one["stage"], one["lost"]) for one in told["attempts"] if one["lost"]]
             assert lost == [("answer", "left unanswered: the assistant was not running")]
-            wait_until(lambda: first.run("status", check=False).returncode == 0, deadline_s=60)
+            wait_until(first.is_ready, deadline_s=60)
             with first.events("turn.") as events:
                 first.run("parked", "retry", "--all")
                 events.wait_for("turn.finished")
