@@ -5,6 +5,7 @@ PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 LOCK := $(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-emit-find-links \
 	--custom-compile-command "make lock" --quiet pyproject.toml --group build
+WORKERS ?= 3
 INSTANCE = dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && export EARSHOT_RUNTIME_DIR="$$dir/run" EARSHOT_STATE_DIR="$$dir/state" &&
 
 .PHONY: demo test test-quick check format bench chaos soak lock clean fuzz
@@ -12,10 +13,8 @@ INSTANCE = dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && export EARSHOT_RUN
 demo: .venv/.installed ## a conversation with the rehearsal kit: no microphone, no GPU, no network
 	@$(INSTANCE) $(BIN)/supervisor start --config config/demo.toml
 
-test: .venv/.installed-dev ## everything but the long runs; the end to end tests, which mostly wait, run beside the others
-	@log=$$(mktemp) && trap 'kill $$e2e 2>/dev/null; rm -f $$log' EXIT && { $(BIN)/python -m pytest tests/e2e >$$log 2>&1 & e2e=$$!; \
-	$(BIN)/python -m pytest --ignore=tests/e2e; others=$$?; \
-	wait $$e2e; status=$$?; e2e=; cat $$log; exit $$((others > status ? others : status)); }
+test: .venv/.installed-dev ## everything but the long runs; several files at once, for most tests mostly wait, and the quick ones (unit) last
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 check: .venv/.installed-dev ## format, lint, types
 	$(BIN)/ruff format --check .

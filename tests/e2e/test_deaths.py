@@ -38,7 +38,7 @@ MOMENTS = [
 
 @pytest.fixture(scope="module")
 def slow() -> Iterator[Assistant]:
-    with assistant(*SLOW_REPLY, "launcher.restart_budget=100") as started:
+    with assistant(*SLOW_REPLY, "launcher.restart_budget=100", "launcher.watchdog_s=5") as started:  # a busy machine restarts nobody
         yield started
 
 

@@ -31,10 +31,11 @@ def _cannot() -> str:
     """Why there can be no namespaces here; empty when there can."""
     if shutil.which("ip") is None:
         return "there is no `ip` command: install iproute2"
-    probe = subprocess.run(["ip", "netns", "add", "earshot-probe"], capture_output=True, text=True, check=False)
+    name = f"ear-probe-{os.getpid()}"
+    probe = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True, check=False)
     if probe.returncode:
         return f"no network namespace can be made: {probe.stderr.strip()}"
-    subprocess.run(["ip", "netns", "del", "earshot-probe"], check=True)
+    subprocess.run(["ip", "netns", "del", name], check=True)
     return ""
 
 

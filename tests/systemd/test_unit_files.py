@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import tomllib
 from pathlib import Path
 
@@ -174,20 +175,19 @@ def test_every_file_here_is_part_of_the_package() -> None:
     assert [name for name in files if not any(fnmatch.fnmatch(name, pattern) for pattern in patterns)] == []
 
 
-def test_what_keeps_another_user_from_the_interpreter_is_told(tmp_path: Path) -> None:
-    closed = tmp_path / "closed"
-    (closed / "bin").mkdir(parents=True)
-    (closed / "bin" / "python").write_text("")
-    tmp_path.chmod(0o755)
-    tmp_path.parent.chmod(0o755)
-    tmp_path.parent.parent.chmod(0o755)
-    link = tmp_path / "python"
-    link.symlink_to(closed / "bin" / "python")
-    closed.chmod(0o755)
-    (closed / "bin" / "python").chmod(0o755)
-    assert first_obstacle([link]) == ""
-    closed.chmod(0o700)
-    assert first_obstacle([link]) == f"{closed} is closed to other users (mode 0700)"
+def test_what_keeps_another_user_from_the_interpreter_is_told() -> None:
+    with tempfile.TemporaryDirectory(prefix="earshot-") as directory:
+        Path(directory).chmod(0o755)
+        closed = Path(directory) / "closed"
+        (closed / "bin").mkdir(parents=True)
+        (closed / "bin" / "python").write_text("")
+        link = Path(directory) / "python"
+        link.symlink_to(closed / "bin" / "python")
+        closed.chmod(0o755)
+        (closed / "bin" / "python").chmod(0o755)
+        assert first_obstacle([link]) == ""
+        closed.chmod(0o700)
+        assert first_obstacle([link]) == f"{closed} is closed to other users (mode 0700)"
 
 
 def test_a_home_directory_is_not_for_a_service() -> None:

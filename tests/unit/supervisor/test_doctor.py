@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -206,11 +207,11 @@ def test_directories_that_can_be_made_are_fine(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [], "the doctor makes nothing"
 
 
-def test_a_directory_below_a_file_is_told(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    instance = InstanceSettings(runtime_dir=str(tmp_path / "file" / "run"), state_dir=str(tmp_path / "file"))
-    assert check_runtime_dir(instance).advice == "set EARSHOT_RUNTIME_DIR to a directory of yours"
-    assert check_state_dir(instance).advice == "set EARSHOT_STATE_DIR to a directory of yours"
+def test_a_directory_below_a_file_is_told() -> None:
+    with tempfile.NamedTemporaryFile(prefix="ear") as file:  # a path short enough for socket names
+        instance = InstanceSettings(runtime_dir=f"{file.name}/run", state_dir=file.name)
+        assert check_runtime_dir(instance).advice == "set EARSHOT_RUNTIME_DIR to a directory of yours"
+        assert check_state_dir(instance).advice == "set EARSHOT_STATE_DIR to a directory of yours"
 
 
 def test_a_runtime_directory_too_long_for_socket_names_is_told() -> None:
