@@ -46,7 +46,7 @@ class Deadlines:
 
 class _Phase(NamedTuple):
     name: str
-    deadline_ns: int
+    begin_ns: int
     length_s: float
 
 
@@ -65,7 +65,7 @@ class Phases:
 
     def enter(self, name: str, deadline_s: float) -> None:
         """The main loop is in phase `name` now and promises to leave it within `deadline_s`."""
-        self._current = _Phase(name, self._clock_ns() + round(deadline_s * 1e9), deadline_s)
+        self._current = _Phase(name, self._clock_ns(), deadline_s)
 
     @contextmanager
     def during(self, name: str, deadline_s: float) -> Iterator[None]:
@@ -80,7 +80,7 @@ class Phases:
     def overstayed_s(self) -> float:
         """How long the present phase has been over its deadline; negative while it is within."""
         phase, (forgiven, gap_ns) = self._current, self._forgiven
-        return (self._clock_ns() - phase.deadline_ns - (gap_ns if forgiven is phase else 0)) / 1e9
+        return (self._clock_ns() - phase.begin_ns - (gap_ns if forgiven is phase else 0)) / 1e9 - phase.length_s
 
     def forgive(self, gap_s: float) -> None:
         """The process did not run for `gap_s`: the present phase has that much longer. For the thread that watches."""

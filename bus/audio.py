@@ -26,12 +26,12 @@ from bus.limits import (
     FRAME_SAMPLES,
     HISTORY_CHUNK_FRAMES,
     HISTORY_HIGH_WATER_MARK,
-    MAX_MESSAGES_AT_ONCE,
     SAMPLE_RATE_HZ,
 )
 from bus.messages.audio import AudioCommit, AudioFrame, AudioHistory, AudioSince
 from bus.messages.base import Message
 from bus.ring import Ring
+from bus.sockets import send
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ class AudioSource:
         return sample // FRAME_SAMPLES % len(self._captured_ns)
 
     def _send_live(self, frame: AudioFrame, pcm: bytes | None) -> None:
-        self._live.send_multipart(self._stamp.pack(frame, stream=self.stream, payload=pcm), zmq.NOBLOCK)
+        send(self._live, self._stamp.pack(frame, stream=self.stream, payload=pcm))
 
     def _answer(self, peer: bytes, message: Message) -> None:
         match message.body:
@@ -221,7 +221,7 @@ class AudioSource:
             died_epoch=self.predecessor.epoch if self.predecessor else "",
             died_sample=self.predecessor.newest_sample if self.predecessor else 0,
         )
-        self.history.send_multipart([peer, *self._stamp.pack(answer, stream=self.stream, payload=pcm)], zmq.NOBLOCK)
+        send(self.history, [peer, *self._stamp.pack(answer, stream=self.stream, payload=pcm)])
 
 
 @dataclass(frozen=True)
@@ -300,11 +300,9 @@ class AudioReader:
     def read(self) -> Iterator[Heard]:
         """Yield what can be had now, in order and without a hole that is not told of."""
         for socket in (self.history, self.live):
-            for _ in range(MAX_MESSAGES_AT_ONCE):
-                if not int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:  # cheaper than an exception for each frame
-                    break
+            for frames in received(socket):
                 try:
-                    yield from self._hear(decode(socket.recv_multipart(zmq.NOBLOCK)))
+                    yield from self._hear(decode(frames))
                 except WireError as error:
                     if self._on_bad:
                         self._on_bad(error)
@@ -312,9 +310,7 @@ class AudioReader:
     def commit(self, sample: int, note: str = "") -> None:
         """Everything before `sample` will not be asked for again. `note` goes to this reader's successor."""
         try:
-            self.history.send_multipart(
-                self._stamp.pack(AudioCommit(epoch=self._epoch, sample=sample, note=note), stream=self.stream), zmq.NOBLOCK
-            )
+            send(self.history, self._stamp.pack(AudioCommit(epoch=self._epoch, sample=sample, note=note), stream=self.stream))
         except zmq.Again:  # the source is stopped, or gone; a later commit says it all
             if self._on_unsent:
                 self._on_unsent()
@@ -336,7 +332,7 @@ class AudioReader:
         self._asked = True
         question = AudioSince(epoch=self._epoch, first_sample=self._next)
         try:
-            self.history.send_multipart(self._stamp.pack(question, stream=self.stream), zmq.NOBLOCK)
+            send(self.history, self._stamp.pack(question, stream=self.stream))
         except zmq.Again:
             return  # no source, and many questions wait for it already
 

@@ -25,6 +25,7 @@ from bus.messages.base import Body, Envelope, Message, body_type
 
 _ENCODER = msgspec.msgpack.Encoder()
 MAX_COMPLAINT_CHARS = 200
+_LARGEST = (("topic", MAX_TOPIC_BYTES), ("head", MAX_HEAD_BYTES), ("payload", MAX_PAYLOAD_BYTES))
 
 
 class Stamp:
@@ -124,7 +125,7 @@ def _other_version(version: int) -> str:
 def _check_sizes(frames: Sequence[bytes]) -> None:
     if not 2 <= len(frames) <= MAX_FRAMES:
         raise WireError(f"{len(frames)} frames where 2 or 3 belong")
-    for name, frame, limit in zip(("topic", "head", "payload"), frames, (MAX_TOPIC_BYTES, MAX_HEAD_BYTES, MAX_PAYLOAD_BYTES), strict=False):
+    for frame, (name, limit) in zip(frames, _LARGEST, strict=False):
         if len(frame) > limit:
             raise WireError(f"{name} of {len(frame)} bytes, at most {limit} allowed")
 

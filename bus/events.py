@@ -26,6 +26,7 @@ from bus.limits import (
 from bus.messages.actor import Probe
 from bus.messages.base import Body, Message
 from bus.security import connect
+from bus.sockets import is_readable, receive, send
 
 
 def configure(
@@ -44,10 +45,9 @@ def configure(
 def received(socket: zmq.Socket[bytes], at_most: int = MAX_MESSAGES_AT_ONCE) -> Iterator[list[bytes]]:
     """Yield the messages that have arrived, without waiting. Not all of a flood: what is left makes the socket readable again."""
     for _ in range(at_most):
-        try:
-            yield socket.recv_multipart(zmq.NOBLOCK)
-        except zmq.Again:
+        if not is_readable(socket):
             return
+        yield receive(socket)
 
 
 def monitor_event(monitor: zmq.Socket[bytes]) -> int:
@@ -70,7 +70,7 @@ class Publisher:
 
     def publish(self, body: Body, *, turn: str = "", stream: str = "", payload: bytes | None = None, key: str = "") -> None:
         """Send one event. Raise WireError when it passes a size limit."""
-        self._socket.send_multipart(self.stamp.pack(body, turn=turn, stream=stream, payload=payload, key=key))
+        send(self._socket, self.stamp.pack(body, turn=turn, stream=stream, payload=payload, key=key))
 
     def close(self) -> None:
         self._socket.close()

@@ -44,6 +44,7 @@ from bus.messages.jobs import (
     WorkerHello,
 )
 from bus.security import connect
+from bus.sockets import send
 
 Accepted = Callable[[int], None]
 """Gets the revision of the turn that is in the spool; see `JobAccepted`."""
@@ -264,7 +265,7 @@ class JobClient:
 
     def _send(self, unsent: _Unsent) -> None:
         try:
-            self.socket.send_multipart(self._stamp.pack(unsent.body, payload=unsent.payload), zmq.NOBLOCK)
+            send(self.socket, self._stamp.pack(unsent.body, payload=unsent.payload))
         except zmq.Again:  # no dispatcher and a full queue; it is sent again on reconnection
             if self._on_unsent:
                 self._on_unsent()

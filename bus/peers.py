@@ -11,6 +11,7 @@ import zmq
 
 from bus.codec import Stamp
 from bus.messages.base import Body
+from bus.sockets import send
 
 MAX_KNOWN = 2_000
 
@@ -39,7 +40,7 @@ class Peers:
     def send(self, peer: bytes, body: Body, payload: bytes | None = None) -> bool:
         """Send without waiting; return False for a peer that is gone or whose queue is full. It misses the message, and asks again."""
         try:
-            self._socket.send_multipart([peer, *self._stamp.pack(body, payload=payload)], zmq.NOBLOCK)
+            send(self._socket, [peer, *self._stamp.pack(body, payload=payload)])
         except zmq.ZMQError as error:
             if error.errno not in (zmq.EAGAIN, zmq.EHOSTUNREACH):
                 raise
