@@ -20,7 +20,7 @@ from bench.result import Result
 from bench.system import is_busy, machine
 from bus.errors import EarshotError
 
-BENCHMARKS = ("events", "audio", "stopped", "jobs", "start", "idle", "recovery", "turns", "models", "window", "pool")
+BENCHMARKS = ("events", "audio", "stopped", "jobs", "start", "idle", "recovery", "turns", "latency", "ahead", "models", "window", "pool")
 WITH_MODELS = ("models", "pool")
 PAGE_WIDTH = 140
 """Of what is not printed on a terminal, columns."""
@@ -59,7 +59,7 @@ def main() -> int:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure what Earshot costs. Takes about six minutes.")
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure what Earshot costs. Takes about fifteen minutes.")
     parser.add_argument("--only", nargs="+", choices=BENCHMARKS, default=BENCHMARKS, metavar="NAME", help=", ".join(BENCHMARKS))
     parser.add_argument(
         "--model", action="append", default=[], metavar="MODEL", help="a Whisper model, by name or directory, to measure too"

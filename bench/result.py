@@ -46,6 +46,11 @@ def at_most(
     )
 
 
+def at_least(goal: float, *, name: str, value: float, unit: str, meaning: str) -> Result:
+    """A figure with a lower limit."""
+    return Result(name=name, value=value, unit=unit, meaning=meaning, goal=f"≥ {goal:g} {unit}", ok=value >= goal)
+
+
 def against(
     baseline: float,
     *,

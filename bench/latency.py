@@ -1,0 +1,318 @@
+"""The wait that people feel: from the true end of speech to the first word of the answer, beside the tutorials' single loop.
+
+Both hear the same sentences at the pace of a microphone, with the same Whisper and the same server of replies, one after the other.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import zmq
+
+from actors.rehearsal_llm.actor import PORT_FILE
+from bench import tutorial
+from bench.instance import Assistant, BenchError, actors, answer, assistant, child, running
+from bench.models import REHEARSAL
+from bench.result import Result, at_least, percentile
+from bench.spoken import PAUSED, PLAIN, Outcome, Piece, SpokenFile, judge, read_pcm, spoken_files
+from bus.audio import AudioReader, Frame
+from bus.codec import Stamp
+from bus.events import Publisher, Subscriber, wait_until_heard
+from bus.limits import FRAME_SAMPLES, SAMPLE_RATE_HZ
+from bus.messages.base import Message
+from bus.messages.reply import ReplyDelta
+from bus.messages.speech import SpeechSkipped, TranscriptFinal
+from bus.timings import AHEAD, TOTAL_TO_FIRST_TOKEN
+from supervisor.modules import command, environ
+
+STREAM = "bench"
+PRESET = "command"
+"""What an assistant has that is not told otherwise."""
+GOALS_S = {50: 0.30, 90: 0.40}
+SOONER_GOAL = 5.0
+READY_GOAL_MS, READY_SHARE_GOAL = 10.0, 95.0
+PAUSE_MS = 150.0
+"""So much silence is heard before anything is transcribed ahead."""
+FILE_S = 600.0
+CONNECT_S = 5.0
+LOOK_MS = 100
+SERVED = "rehearsal"
+
+
+@dataclass
+class Run:
+    """What one assistant made of the whole set."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    ready_ms: list[float] = field(default_factory=list)
+    """How long after the end was decided each transcript was told, where there was time for it in the silence."""
+
+    def waits_s(self, kind: str = "") -> list[float]:
+        return [found.wait_s for found in self.outcomes if found.wait_s is not None and kind in ("", found.sentence.kind)]
+
+    def texts(self, name: str) -> list[str]:
+        """The sentences of which that is true."""
+        return [found.sentence.text for found in self.outcomes if getattr(found, name)]
+
+
+def measure() -> list[Result]:
+    """The wait in both, what each understood, and how much sooner ours is."""
+    files = spoken_files()
+    ours = _ours(files)
+    theirs, streamed, minimum_s = _theirs(files)
+    for name, run in {"the assistant": ours, "the tutorial": theirs, "the streamed tutorial": streamed}.items():
+        if not run.waits_s():
+            raise BenchError(f"{name} answered none of {len(run.outcomes)} sentences")
+    return [*_waits(ours, theirs, minimum_s), *_sooner(ours, theirs, streamed), *_faults(ours, theirs), *_ready(ours)]
+
+
+def _waits(ours: Run, theirs: Run, minimum_s: float) -> list[Result]:
+    meaning = (
+        f"from the last sample of speech to the first word of the answer, {len(ours.waits_s())} sentences; beside the single loop of the "
+        f"tutorials, with its silence of {tutorial.SILENCE_LIMIT_S:g} s and its minimum of speech lowered to {minimum_s:g} s, so that "
+        "these sentences count"
+    )
+    results = []
+    for percent in (50, 90, 99):
+        value, baseline = percentile(ours.waits_s(), percent), percentile(theirs.waits_s(), percent)
+        goal_s = GOALS_S.get(percent)
+        results.append(
+            Result(
+                name=f"first word p{percent}",
+                value=value,
+                unit="s",
+                meaning=meaning if percent == 50 else "",
+                baseline=baseline,
+                ratio=value / baseline,
+                goal="" if goal_s is None else f"≤ {goal_s:g} s",
+                ok=None if goal_s is None else value <= goal_s,
+                parts={
+                    f"{kind}{whose}": percentile(run.waits_s(kind), percent)
+                    for kind in (PLAIN, PAUSED)
+                    for whose, run in (("", ours), (", tutorials' loop", theirs))
+                    if run.waits_s(kind)
+                },
+                parts_of="sentences",
+            )
+        )
+    return results
+
+
+def _sooner(ours: Run, theirs: Run, streamed: Run) -> list[Result]:
+    plain_s = percentile(ours.waits_s(PLAIN), 50) if ours.waits_s(PLAIN) else float("inf")
+    return [
+        at_least(
+            SOONER_GOAL,
+            name="times sooner",
+            value=percentile(theirs.waits_s(), 50) / percentile(ours.waits_s(), 50),
+            unit="×",
+            meaning="the tutorials' median wait by ours; they print the whole reply when it is there",
+        ),
+        Result(
+            name="times sooner, plain, streamed",
+            value=percentile(streamed.waits_s(), 50) / plain_s,
+            unit="×",
+            meaning="the same of the sentences without pauses, with a loop that prints a reply as it comes; the tutorials' does not",
+        ),
+    ]
+
+
+def _faults(ours: Run, theirs: Run) -> list[Result]:
+    faults = {
+        "transcripts wrong": ("is_wrong", "sentences that were not understood as a whole and word for word"),
+        "sentences split": ("is_split", "taken for more than one utterance"),
+        "answered early": ("is_early", "answered while they were still being said"),
+    }
+    results = []
+    for name, (fault, meaning) in faults.items():
+        found = ours.texts(fault)
+        results.append(
+            Result(
+                name=name,
+                value=len(found),
+                unit=f"of {len(ours.outcomes)}",
+                meaning=f"{meaning}; the baseline is the tutorials' loop" + (f". Ours: {'; '.join(found)}" if found else ""),
+                baseline=len(theirs.texts(fault)),
+                goal="0",
+                ok=not found,
+            )
+        )
+    return results
+
+
+def _ready(ours: Run) -> list[Result]:
+    if not ours.ready_ms:
+        return []
+    return [
+        at_least(
+            READY_SHARE_GOAL,
+            name="transcript at once",
+            value=100 * sum(late_ms <= READY_GOAL_MS for late_ms in ours.ready_ms) / len(ours.ready_ms),
+            unit="%",
+            meaning=f"of {len(ours.ready_ms)} turns in whose silence there was time for the transcription: the transcript was told within "
+            f"{READY_GOAL_MS:g} ms after the end was decided; half of them within {percentile(ours.ready_ms, 50):.1f} ms",
+        )
+    ]
+
+
+# -- ours ---------------------------------------------------------------------------------------------------------
+
+
+def _ours(files: Sequence[SpokenFile]) -> Run:
+    found = Run()
+    with assistant(f"vad.preset={PRESET}") as running, _Listener(running) as listener:
+        for spoken in files:
+            heard = listener.hear(spoken)
+            found.outcomes += judge(spoken.sentences, heard.pieces(), [heard.at_ns(sentence.end) for sentence in spoken.sentences])
+            found.ready_ms += heard.ready_ms()
+    return found
+
+
+@dataclass
+class Hearing:
+    """One file heard by the assistant: what was told meanwhile, and what became of each turn."""
+
+    zero_ns: int | None = None
+    """When the file's first sample would have been spoken, monotonic: delays only add, so the earliest that any frame tells."""
+    messages: list[Message] = field(default_factory=list)
+    turns: list[dict[str, Any]] = field(default_factory=list)
+
+    def at_ns(self, sample: int) -> int:
+        """When that sample was heard. Raise BenchError when no sound was."""
+        if self.zero_ns is None:
+            raise BenchError("the assistant's source was not heard")
+        return self.zero_ns + sample * 1_000_000_000 // SAMPLE_RATE_HZ
+
+    def pieces(self) -> list[Piece]:
+        """All utterances, and what was too short to be one."""
+        told_ns = self._told_ns()
+        turns = [Piece(first_sample(turn["turn"]), turn["transcript"], told_ns.get(turn["turn"])) for turn in self.turns]
+        skipped = [message.body.first_sample for message in self.messages if isinstance(message.body, SpeechSkipped)]
+        return turns + [Piece(sample, "", None) for sample in skipped]
+
+    def _told_ns(self) -> dict[str, int]:
+        """When the first word of each turn's answer was told: of its newest attempt, which alone counts."""
+        found: dict[str, tuple[int, int]] = {}
+        for message in self.messages:
+            if isinstance(message.body, ReplyDelta):
+                turn = message.envelope.turn
+                attempt, _ = found.get(turn, (-1, 0))
+                if message.body.attempt > attempt:
+                    found[turn] = (message.body.attempt, message.envelope.mono_ns)
+        return {turn: mono_ns for turn, (_, mono_ns) in found.items()}
+
+    def ready_ms(self) -> list[float]:
+        """How long after the end was decided each transcript was told, of the turns in whose silence there was time for it."""
+        told_ns = self._told_ns()
+        transcribed_ns = {one.envelope.turn: one.envelope.mono_ns for one in self.messages if isinstance(one.body, TranscriptFinal)}
+        found = []
+        for turn in self.turns:
+            name, timings_ms = turn["turn"], turn["timings_ms"]
+            if name in told_ns and name in transcribed_ns and fits(timings_ms):
+                decided_ns = told_ns[name] - (timings_ms[TOTAL_TO_FIRST_TOKEN] - timings_ms["endpoint_wait"]) * 1e6
+                found.append((transcribed_ns[name] - decided_ns) / 1e6)
+        return found
+
+
+def fits(timings_ms: Mapping[str, float]) -> bool:
+    """Whether there was time for the whole transcription in the silence that was waited out, after PAUSE_MS of it."""
+    if TOTAL_TO_FIRST_TOKEN not in timings_ms:
+        return False
+    transcribing_ms = timings_ms.get("transcribe", 0.0) + timings_ms.get(AHEAD["transcribe"], 0.0)
+    return PAUSE_MS + transcribing_ms <= timings_ms["endpoint_wait"]
+
+
+def first_sample(turn: str) -> int:
+    """Where the utterance begins that a turn is named after."""
+    return int(turn.rpartition("-")[2])
+
+
+class _Listener:
+    """Hears what the assistant hears and what it says about it."""
+
+    def __init__(self, running: Assistant) -> None:
+        self._addresses = running.addresses
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._stamp = Stamp("bench", "1")
+
+    def __enter__(self) -> Self:
+        publisher = Publisher(self._context, self._addresses.events_in, self._stamp)
+        topics = (ReplyDelta.topic, SpeechSkipped.topic, TranscriptFinal.topic)
+        self._subscriber = Subscriber(self._context, self._addresses.events_out, topics)
+        wait_until_heard(publisher, self._subscriber, CONNECT_S)
+        publisher.close()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._subscriber.close()
+        self._context.term()
+
+    def hear(self, spoken: SpokenFile) -> Hearing:
+        """Let the assistant hear a file at its own pace, through a source like any other. Raise BenchError when it cannot."""
+        argv = command("supervisor.cli", "hear", "--json", "--pace", "real", "--stream", STREAM, str(spoken.path))
+        found = Hearing()
+        reader = AudioReader(self._context, self._addresses, STREAM, self._stamp)
+        with tempfile.TemporaryFile("w+") as output:
+            process = subprocess.Popen(argv, env={**environ(), **self._addresses.environ}, stdout=output, text=True)
+            try:
+                self._follow(process, reader, found)
+            finally:
+                process.kill()
+                process.wait()
+                reader.close()
+            output.seek(0)
+            found.turns = [json.loads(line) for line in output]
+        if process.returncode != 0:
+            raise BenchError(f"`supervisor hear` ended with status {process.returncode} after {len(found.turns)} turns")
+        return found
+
+    def _follow(self, process: subprocess.Popen[str], reader: AudioReader, found: Hearing) -> None:
+        poller = zmq.Poller()
+        for socket in (reader.live, reader.history, self._subscriber.socket):
+            poller.register(socket, zmq.POLLIN)
+        while process.poll() is None:
+            if not poller.poll(LOOK_MS):
+                reader.tick()
+            for heard in reader.read():
+                if isinstance(heard, Frame):
+                    begin_ns = heard.captured_ns - (heard.first_sample + FRAME_SAMPLES) * 1_000_000_000 // SAMPLE_RATE_HZ
+                    found.zero_ns = begin_ns if found.zero_ns is None else min(found.zero_ns, begin_ns)
+            found.messages += self._subscriber.receive()
+
+
+# -- the tutorials' -----------------------------------------------------------------------------------------------
+
+
+def _theirs(files: Sequence[SpokenFile]) -> tuple[Run, Run, float]:
+    """What the loop made of all files; of the plain ones when it prints a reply as it comes; and its minimum of speech, s."""
+    import webrtcvad
+
+    pcm = {spoken.path: read_pcm(spoken.path) for spoken in files}
+    shortest_s = min(
+        tutorial.shortest_speech_s(webrtcvad.Vad(tutorial.VAD_MODE), pcm[spoken.path], [(one.begin, one.end) for one in spoken.sentences])
+        for spoken in files
+    )
+    minimum_s = min(tutorial.MINIMUM_SPEECH_S, shortest_s)
+    whole, streamed = Run(), Run()
+    with actors("broker") as addresses, ExitStack() as stack:
+        stack.enter_context(running(command("actors", "rehearsal-llm", "--set", "rehearsal_llm.enabled=true"), addresses))
+        url = f"http://127.0.0.1:{(addresses.runtime_dir / PORT_FILE).read_text().strip()}/v1"
+        pipe, _ = stack.enter_context(child(tutorial.run, REHEARSAL, url, SERVED))
+        stack.callback(pipe.close)
+        answer(pipe, "the tutorials' model")
+        for run, is_streamed in ((whole, False), (streamed, True)):
+            for spoken in files:
+                if is_streamed and any(sentence.kind != PLAIN for sentence in spoken.sentences):
+                    continue
+                pipe.send((pcm[spoken.path], minimum_s, is_streamed))
+                begin_ns, answers = answer(pipe, "the tutorials' loop", FILE_S)
+                pieces = [Piece(found.begin, found.text, round(found.told_s * 1e9)) for found in answers]
+                ends_ns = [begin_ns + sentence.end * 1_000_000_000 // SAMPLE_RATE_HZ for sentence in spoken.sentences]
+                run.outcomes += judge(spoken.sentences, pieces, ends_ns)
+    return whole, streamed, minimum_s
