@@ -43,6 +43,7 @@ def test_model_libraries_are_imported_by_the_engine_files_of_their_actor_alone()
     assert where == {
         "actors/whisper/engine.py": {"faster_whisper"},
         "actors/vad/silero.py": {"onnxruntime"},
+        "actors/vad/smart_turn.py": {"onnxruntime"},
         "actors/vad/webrtc.py": {"webrtcvad"},
         "actors/mic/device.py": {"sounddevice"},
     }
