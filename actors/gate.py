@@ -21,7 +21,7 @@ from bus.limits import JOB_HIGH_WATER_MARK, MAX_EVENT_BYTES
 from bus.messages.actor import LossTold, Probe
 from bus.messages.base import Message
 from bus.messages.jobs import JobSettled, WorkerBye
-from bus.messages.speech import TranscriptFinal
+from bus.messages.speech import TranscriptFinal, TranscriptPartial
 from bus.security import PORTS, ZAP_ENDPOINT, Keys, parse_place, serve
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ EPISODE_S = 60.0
 TOLD_AT_MOST = 20
 """Of so many strangers in one episode: who makes a new key for each try is not to fill the log."""
 MAX_CLIENTS = 200
-FROM_OUTSIDE = (Probe, LossTold, TranscriptFinal)
+FROM_OUTSIDE = (Probe, LossTold, TranscriptFinal, TranscriptPartial)
 """The events that a worker on another machine has to tell. Others would be taken for the launcher's, or the user's, own."""
 _BROKEN_HANDSHAKE = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 

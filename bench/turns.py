@@ -29,7 +29,7 @@ OURS = tuple(part for part in WAITED if part not in NOT_OURS)
 
 def measure() -> list[Result]:
     """The overhead of the pipeline in each turn, how late the end of speech is decided, and how exactly the parts add up."""
-    with assistant() as running:
+    with assistant("vad.endpoint=fixed") as running:
         turns = [turn["timings_ms"] for turn in _hear(running)]
         silence_limit_s = load_resolved(running.addresses.config).vad.endpointing.silence_limit_s
     silence_ms = math.ceil(silence_limit_s * 1000 / FRAME_MS) * FRAME_MS

@@ -42,14 +42,18 @@ class Endpointing(NamedTuple):
     minimum_speech_s: float
     """Speech shorter than this is skipped, seconds."""
     silence_limit_s: float
-    """Silence that ends an utterance, seconds."""
+    """Silence that ends an utterance, seconds, when nothing more is known of it."""
+    finished_silence_s: float
+    """The same when its words are those of a whole sentence."""
+    unfinished_silence_s: float
+    """The same when more must come."""
 
 
 PRESETS: Final = {
-    "command": Endpointing(0.8, 0.6),
-    "conversation": Endpointing(1.0, 1.0),
-    "long-form": Endpointing(2.0, 2.0),
-    "tutorial": Endpointing(2.0, 1.0),
+    "command": Endpointing(0.8, 0.6, 0.24, 1.2),
+    "conversation": Endpointing(1.0, 1.0, 0.24, 1.5),
+    "long-form": Endpointing(2.0, 2.0, 1.0, 2.5),
+    "tutorial": Endpointing(2.0, 1.0, 0.5, 2.0),
 }
 
 REHEARSAL_URL: Final = "rehearsal"
@@ -95,11 +99,23 @@ class VadSettings(_Table, frozen=True):
     threshold: Percent = 0.5
     """silero: probability from which a frame is speech."""
     preset: Literal["command", "conversation", "long-form", "tutorial", ""] = "command"
-    """Gives the next two where they are not set. Empty: both must be set."""
+    """Gives the next four where they are not set. Empty: the first two must be set, and the others are as in `command`."""
     minimum_speech_s: Annotated[float, Meta(ge=0.0, le=30.0)] | None = None
     """Speech shorter than this is skipped, seconds. None: from the preset."""
     silence_limit_s: Annotated[float, Meta(ge=0.09, le=30.0)] | None = None
-    """Silence that ends an utterance, seconds. None: from the preset."""
+    """Silence that ends an utterance, seconds, when nothing more is known of it. None: from the preset."""
+    finished_silence_s: Annotated[float, Meta(ge=0.09, le=30.0)] | None = None
+    """The same, when the words so far are a whole sentence. None: from the preset, but no longer than `silence_limit_s`."""
+    unfinished_silence_s: Annotated[float, Meta(ge=0.09, le=5.0)] | None = None
+    """The same, when the words so far want more, or are too few to count. None: from the preset, but no less than `silence_limit_s`."""
+    endpoint: Literal["text", "fixed"] = "text"
+    """Whether the words, transcribed in the pause, choose among these three; `fixed`: it is always `silence_limit_s`."""
+    turn_model: str = ""
+    """ONNX file of Smart Turn 3, which judges the sound of the turn, beside the words. Empty: none."""
+    pause_ms: Annotated[int, Meta(ge=0, le=1000)] = 150
+    """Silence after which the utterance so far is transcribed ahead of time, ms. 0: never, and then `endpoint` has no words to go by."""
+    partial_ms: Annotated[int, Meta(ge=0, le=10_000)] = 700
+    """While somebody speaks, what he has said so far is transcribed each time this much was added, if a worker is idle then. 0: never."""
     pre_roll_ms: Annotated[int, Meta(ge=0, le=2000)] = 300
     """Audio kept from before the first speech frame."""
     start_ms: Annotated[int, Meta(ge=30, le=150)] = 90
@@ -111,7 +127,7 @@ class VadSettings(_Table, frozen=True):
 
     @property
     def endpointing(self) -> Endpointing:
-        """The two limits as they hold: the field where it is set, else the preset's.
+        """The limits as they hold: the field where it is set, else the preset's.
 
         Raises SetupError when neither is there, which `supervisor check` reports before anything starts.
         """
@@ -120,7 +136,14 @@ class VadSettings(_Table, frozen=True):
         silence = self.silence_limit_s if self.silence_limit_s is not None or preset is None else preset[1]
         if minimum is None or silence is None:
             raise SetupError("without vad.preset, set both vad.minimum_speech_s and vad.silence_limit_s")
-        return Endpointing(minimum, silence)
+        usual = preset or PRESETS["command"]
+        finished, unfinished = self.finished_silence_s, self.unfinished_silence_s
+        return Endpointing(
+            minimum,
+            silence,
+            min(usual.finished_silence_s, silence) if finished is None else finished,
+            max(usual.unfinished_silence_s, silence) if unfinished is None else unfinished,
+        )
 
 
 class WhisperSettings(_Table, frozen=True):

@@ -19,8 +19,8 @@ from supervisor.modules import ROOT
 SPEECH = ROOT / "assets" / "speech"
 MARGIN_S = 0.2
 """Kept on both sides of a saying: the edges in the index are those of the voice."""
-SILENCE_S = 0.9
-"""Between two sayings, beside their margins: more than the silence that ends a turn (preset `command`: 0.6 s)."""
+SILENCE_S = 1.5
+"""Between two sayings, beside their margins: more than the silence that ends a turn whatever was understood (preset `command`: 1.2 s)."""
 LONGEST_S = 2.0
 """Longer sayings only cost time."""
 

@@ -383,6 +383,12 @@ def _vad_contradictions(settings: Settings) -> Iterator[tuple[tuple[str, ...], s
     if endpointing.minimum_speech_s > vad.maximum_s:
         keys = ("vad.maximum_s", "vad.minimum_speech_s", "vad.preset")
         yield keys, f"is under the minimum of speech, {endpointing.minimum_speech_s:g} s: nothing would be heard"
+    if endpointing.finished_silence_s > endpointing.silence_limit_s:
+        yield ("vad.finished_silence_s", "vad.silence_limit_s"), f"is longer than the silence limit, {endpointing.silence_limit_s:g} s"
+    if endpointing.unfinished_silence_s < endpointing.silence_limit_s:
+        yield ("vad.unfinished_silence_s", "vad.silence_limit_s"), f"is shorter than the silence limit, {endpointing.silence_limit_s:g} s"
+    if vad.turn_model and not Path(vad.turn_model).expanduser().is_file():
+        yield ("vad.turn_model",), f"there is no file {json.dumps(vad.turn_model)}"
 
 
 def _source_contradictions(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:

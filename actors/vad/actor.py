@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from actors.vad.ear import Ear
+from actors.vad.endpoint import Endpointer, Policy, SilenceLimits, Words
 from actors.vad.engines import open_engine
 from actors.vad.relay import Relay
-from actors.vad.segmenter import SegmenterConfig
+from actors.vad.segmenter import TAIL_MS, SegmenterConfig
 from bus.addresses import is_locked
 from bus.errors import SetupError
 from bus.messages.audio import AudioOpened
+from bus.messages.speech import TranscriptPartial
 
 if TYPE_CHECKING:
     from actors.actor import Runtime
@@ -30,9 +32,15 @@ class Vad:
         self._runtime = runtime
         self._settings = runtime.settings.vad
         self._config = segmenter_config(self._settings)
+        self._limits = silence_limits(self._settings)
+        self._endpointers = self._open_endpointers()
+        self._partial_ms = 0 if runtime.settings.whisper.workers == 1 else self._settings.partial_ms  # it would have to wait for pauses
         self._ears: dict[str, Ear] = {}
         self._open_engine()  # now, so that one that cannot be had is told of before anyone speaks
         runtime.subscribe(AudioOpened.topic, self._on_opened)
+        if self._endpointers:
+            runtime.subscribe(TranscriptPartial.topic, self._on_partial)
+        runtime.jobs.resend()  # connects to the dispatcher, now: the first pause would not wait for that
         runtime.every(TICK_S, self._tick)
         self._look()
 
@@ -47,12 +55,17 @@ class Vad:
         else:
             ear.ask()  # a new source of a known stream: it may have said all it has to say before we were connected
 
+    def _on_partial(self, message: Message) -> None:
+        partial, ear = message.body, self._ears.get(message.envelope.stream)
+        if ear is not None and isinstance(partial, TranscriptPartial) and partial.at_pause:
+            ear.on_words(message.envelope.turn, partial.revision, partial.text)
+
     def _look(self) -> list[str]:
         """Listen to every stream that has a source; return the streams that there are."""
         streams = self._runtime.addresses.audio_streams()
         for stream in streams:
             if stream not in self._ears and self._has_source(stream):
-                self._ears[stream] = Ear(self._runtime, stream, self._config, Relay(self._open_engine), self._settings.stale_ms)
+                self._ears[stream] = self._listen(stream)
         return streams
 
     def _tick(self) -> None:
@@ -68,6 +81,28 @@ class Vad:
 
     def _has_source(self, stream: str) -> bool:
         return is_locked(self._runtime.addresses.audio_file(stream, "lock"))
+
+    def _listen(self, stream: str) -> Ear:
+        return Ear(
+            self._runtime,
+            stream,
+            self._config,
+            Relay(self._open_engine),
+            self._settings.stale_ms,
+            policy=Policy(self._limits, self._endpointers) if self._endpointers else None,
+            partial_ms=self._partial_ms,
+        )
+
+    def _open_endpointers(self) -> tuple[Endpointer, ...]:
+        """Who judges pauses; nobody where each has the same limit."""
+        if self._settings.endpoint == "fixed" or not self._settings.pause_ms:
+            return ()
+        words = Words(self._runtime.settings.whisper.language)
+        if not self._settings.turn_model:
+            return (words,)
+        from actors.vad.smart_turn import SmartTurn
+
+        return (words, SmartTurn(self._settings.turn_model))
 
     def _open_engine(self) -> Engine:
         return open_engine(self._settings.engine, self._settings.mode, self._settings.threshold)
@@ -85,6 +120,22 @@ def segmenter_config(settings: VadSettings) -> SegmenterConfig:
             start_ms=settings.start_ms,
             start_window_ms=min(START_WINDOW_MS, silence_limit_ms),
             max_utterance_ms=round(settings.maximum_s * 1000),
+            pause_ms=settings.pause_ms,
+            skip_after_ms=round(endpointing.unfinished_silence_s * 1000) if settings.endpoint == "text" else 0,
+            tail_ms=min(TAIL_MS, settings.pause_ms or TAIL_MS),
         )
     except ValueError as error:
         raise SetupError(f"vad: {error}; change these settings") from error
+
+
+def silence_limits(settings: VadSettings) -> SilenceLimits:
+    """The settings as the policy wants them. Raise SetupError when they contradict each other."""
+    endpointing = settings.endpointing
+    try:
+        return SilenceLimits(
+            finished_ms=round(endpointing.finished_silence_s * 1000),
+            fixed_ms=round(endpointing.silence_limit_s * 1000),
+            unfinished_ms=round(endpointing.unfinished_silence_s * 1000),
+        )
+    except ValueError as error:
+        raise SetupError(f"{error}; change these settings") from error

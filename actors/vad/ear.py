@@ -1,14 +1,22 @@
-"""One stream heard: frames in, jobs and events out, and a commit only of what is safe with the dispatcher."""
+"""One stream heard: frames in, jobs and events out, and a commit only of what is safe with the dispatcher.
+
+In each pause the utterance so far goes to the dispatcher as work ahead of time. If speech goes on it is withdrawn, and if the pause turns
+out to be the end, the very same job is submitted and what was done of it counts. The words that come of it meanwhile, and the sound, say
+how long the pause may become (`endpoint.py`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
+from actors.vad.endpoint import Policy
 from actors.vad.hearing import Hearing, Told, to_note
 from actors.vad.lateness import Lateness
 from actors.vad.relay import Relay, warm_up_start
-from actors.vad.segmenter import Checkpoint, Segment, SegmenterConfig, Skipped, SpeechStarted
+from actors.vad.segmenter import Checkpoint, Paused, Resumed, Segment, SegmenterConfig, Skipped, SpeechStarted
 from bus import timings
 from bus.audio import AudioReader, End, Frame, Heard, Missing, NewEpoch
 from bus.codec import Stamp
@@ -24,14 +32,42 @@ if TYPE_CHECKING:
 
 COMMIT_STEP_SAMPLES = SAMPLE_RATE_HZ  # a commit each second is enough while nothing is said
 ARRIVAL_MS = 3  # from the capture of a frame until it is here
+LATE_NS = 150_000_000
+"""A pause that is told later than this is one of long ago: we are catching up, and what is said next is here already."""
+JUDGING_S = 5.0  # of a model that takes a tenth of a second on a busy machine
 CATCHING_UP_S = 5.0
 CATCHING_UP_FRAMES = 100  # so many frames take a few milliseconds; the phase begins anew with each lot
+
+
+@dataclass(frozen=True)
+class _Utterance:
+    """A segment on its way to the spool."""
+
+    hearing: Hearing
+    segment: Segment
+    job: Job
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """Where it is found again."""
+        return Checkpoint(self.segment.start_sample, self.segment.continuing)
 
 
 class Ear:
     """Reads one stream and segments it. A turn is named by stream, epoch and sample, so that a successor names it alike."""
 
-    def __init__(self, runtime: Runtime, stream: str, config: SegmenterConfig, engine: Relay, stale_ms: int) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        stream: str,
+        config: SegmenterConfig,
+        engine: Relay,
+        stale_ms: int,
+        *,
+        policy: Policy | None = None,
+        partial_ms: int = 0,
+    ) -> None:
+        """Without a `policy` every pause has the limit of `config`. Each `partial_ms` of speech is transcribed while it lasts; 0: not."""
         self._runtime = runtime
         self._stream = stream
         self._config = config
@@ -46,8 +82,13 @@ class Ear:
         )
         self._hearing = Hearing(config, engine)
         self._lateness = Lateness(stale_ms)
-        self._epoch = ""
-        self._unaccepted: dict[str, Checkpoint] = {}  # turns on their way to the spool, oldest first, and where each is found again
+        self._policy = policy
+        self._partial_samples = partial_ms * SAMPLE_RATE_HZ // 1000
+        self._next_partial = 0  # the sample at which the utterance so far is to be transcribed; 0: none is
+        self._partial_ns = 0  # when that was done last
+        self._pause: Segment | None = None  # the present pause, if it was told in time
+        self._unaccepted: deque[_Utterance] = deque()  # oldest first
+        self._submitting = False  # the oldest is on its way to the dispatcher
         self._committed = 0
         self._noted = 0  # the oldest sample needed, as of the last commit
         self._ended = False
@@ -60,6 +101,12 @@ class Ear:
     def idle(self) -> bool:
         """Nothing would be lost if this ear were closed now."""
         return not self._hearing.is_open and not self._unaccepted
+
+    def on_words(self, turn: str, revision: int, text: str) -> None:
+        """The words of a turn up to a pause are known."""
+        pause = self._pause
+        if self._policy is not None and pause is not None and (turn, revision) == (self._turn(pause.start_sample), pause.revision):
+            self._limit_silence(pause, self._policy.read(text))
 
     def tick(self) -> None:
         """To be called each second."""
@@ -107,6 +154,8 @@ class Ear:
                 if self._lateness.is_stale(captured_ns, self._runtime.clock.monotonic_ns()):
                     self._runtime.count("frames-stale", stream=self._stream)
                 self._tell(self._hearing.push(pcm, captured_ns))
+                if self._next_partial and self._hearing.next_sample >= self._next_partial:
+                    self._transcribe_so_far(captured_ns)
                 self._commit()
             case Missing(samples=samples):
                 self._tell_gap(heard)
@@ -122,67 +171,129 @@ class Ear:
         untold = missing.samples - missing.told
         if not untold:
             return
-        gap = AudioGap(epoch=self._epoch, first_sample=missing.first_sample, samples=untold, cause=missing.cause)
+        gap = AudioGap(epoch=self._hearing.epoch, first_sample=missing.first_sample, samples=untold, cause=missing.cause)
         self._runtime.publish(gap, stream=self._stream)
         cause: Cause = "audio-restart-ms" if missing.cause == "restart" else "audio-overrun-ms"
         self._runtime.count(cause, untold * 1000 // SAMPLE_RATE_HZ, stream=self._stream)
 
     def _begin_epoch(self, new: NewEpoch) -> None:
         """A new count of samples. What was being said in the old one ends here: its source died and cannot go on."""
-        self._tell(self._hearing.flush())
-        self._epoch = new.epoch
-        self._unaccepted.clear()  # still on their way, but there is nobody any more to commit them to
+        self._tell(self._hearing.flush())  # it is still on its way to the spool, but there is nobody any more to commit it to
         self._committed = self._noted = new.first_sample
         self._ended = False
-        self._hearing = Hearing(self._config, self._engine, new.first_sample, new.note)
+        self._pause, self._next_partial = None, 0
+        self._hearing = Hearing(self._config, self._engine, new.first_sample, new.note, epoch=new.epoch)
 
-    def _tell(self, told: list[Told]) -> None:
+    def _tell(self, told: list[Told], hearing: Hearing | None = None) -> None:
+        """Act on what the segmenter said; `hearing` is that of an earlier epoch when it is not the present one."""
         for item in told:
             event = item.event
-            turn = f"{self._stream}-{self._epoch}-{event.start_sample}"
+            turn = self._turn(event.start_sample, hearing)
             match event:
                 case SpeechStarted(start_sample=start_sample):
+                    self._next_partial = (start_sample + self._partial_samples) if self._partial_samples else 0
                     self._publish(speech.SpeechStarted(first_sample=start_sample), turn)
+                case Paused(segment=segment):
+                    self._on_pause(segment, turn, item.captured_ns)
+                case Resumed():
+                    if self._pause is not None:
+                        self._pause = None
+                        self._runtime.withdraw(turn)
                 case Skipped(start_sample=start_sample, speech_ms=speech_ms, minimum_ms=minimum_ms):
+                    self._next_partial = 0
                     self._publish(speech.SpeechSkipped(first_sample=start_sample, speech_ms=speech_ms, minimum_ms=minimum_ms), turn)
                 case Segment():
-                    self._submit(event, turn, item.captured_ns)
+                    self._pause, self._next_partial = None, 0
+                    self._submit(event, turn, item.captured_ns, hearing or self._hearing)
 
-    def _submit(self, segment: Segment, turn: str, speech_end_ns: int) -> None:
-        marks = {timings.COMMITTED: self._runtime.clock.monotonic_ns()}
-        if speech_end_ns:
-            marks[timings.SPEECH_END] = speech_end_ns
-        self._unaccepted[turn] = Checkpoint(segment.start_sample, segment.continuing)
+    def _turn(self, start_sample: int, hearing: Hearing | None = None) -> str:
+        return f"{self._stream}-{(hearing or self._hearing).epoch}-{start_sample}"
+
+    def _transcribe_so_far(self, captured_ns: int) -> None:
+        """Somebody speaks: have what he said so far transcribed, for those who like to see it. Not while we are catching up."""
+        now_ns = self._runtime.clock.monotonic_ns()
+        self._next_partial = self._hearing.next_sample + self._partial_samples
+        so_far = self._hearing.so_far() if self._pause is None and now_ns - captured_ns <= LATE_NS else None
+        if so_far is not None and now_ns - self._partial_ns >= self._partial_samples * 1_000_000_000 // SAMPLE_RATE_HZ // 2:
+            self._partial_ns = now_ns
+            self._runtime.speculate(self._job(so_far, self._turn(so_far.start_sample), {}), so_far.pcm, partial=True)
+
+    def _on_pause(self, segment: Segment, turn: str, speech_end_ns: int) -> None:
+        """A pause: let work on the utterance begin, in case this is its end, unless the sound is of long ago."""
+        waited_ns = self._runtime.clock.monotonic_ns() - speech_end_ns
+        pause_ns = self._config.pause_ms * 1_000_000
+        if not pause_ns // 2 <= waited_ns <= pause_ns + LATE_NS:  # faster than it was spoken, or late
+            return
+        self._pause = segment
+        self._runtime.speculate(self._job(segment, turn, {timings.SPEECH_END: speech_end_ns}), segment.pcm)
+        if self._policy is not None:
+            with self._runtime.phases.during("judging a pause", JUDGING_S):
+                limit_ms = self._policy.paused(segment.pcm)
+            self._limit_silence(segment, limit_ms)
+
+    def _limit_silence(self, pause: Segment, silence_limit_ms: int) -> None:
+        self._tell(self._hearing.limit_silence(pause.revision, silence_limit_ms))
+        self._commit()
+
+    def _job(self, segment: Segment, turn: str, marks: dict[str, int]) -> Job:
         work = Transcribe(
             first_sample=segment.start_sample,
             audio_ms=len(segment.pcm) // 2 // FRAME_SAMPLES * FRAME_MS,
             speech_ms=segment.speech_ms,
         )
-        marks[timings.SUBMITTED] = self._runtime.clock.monotonic_ns()
-        job = Job(turn=turn, stream=self._stream, work=work, revision=segment.revision, marks=marks)
-        self._runtime.submit(job, segment.pcm, on_accepted=self._when_accepted(segment, turn))
+        return Job(turn=turn, stream=self._stream, work=work, revision=segment.revision, marks=marks)
 
-    def _when_accepted(self, segment: Segment, turn: str) -> Callable[[int], None]:
+    def _submit(self, segment: Segment, turn: str, speech_end_ns: int, hearing: Hearing) -> None:
+        now_ns = self._runtime.clock.monotonic_ns()
+        marks = {timings.COMMITTED: now_ns, timings.SUBMITTED: now_ns}
+        if speech_end_ns:
+            marks[timings.SPEECH_END] = speech_end_ns
+        self._unaccepted.append(_Utterance(hearing, segment, self._job(segment, turn, marks)))
+        self._submit_next()
+
+    def _submit_next(self) -> None:
+        """One after the other: what becomes of the next may hang on what the dispatcher has of this one."""
+        if self._unaccepted and not self._submitting:
+            utterance, self._submitting = self._unaccepted[0], True
+            self._runtime.submit(utterance.job, utterance.segment.pcm, on_accepted=partial(self._on_accepted, utterance))
+
+    def _on_accepted(self, utterance: _Utterance, revision: int) -> None:
+        """The utterance is in the spool, now or already, with as many frames as `revision` says."""
+        self._unaccepted.popleft()
+        segment = utterance.segment
         ended = speech.SpeechEnded(
             first_sample=segment.start_sample,
-            end_sample=segment.end_sample,
+            end_sample=segment.start_sample + revision * FRAME_SAMPLES,
             speech_ms=segment.speech_ms,
             cut=segment.continues,
         )
+        self._publish(ended, utterance.job.turn)
+        if revision != segment.revision:
+            self._hear_again(utterance, revision)
+        if utterance.hearing is self._hearing:
+            self._commit(at_once=True)
+        self._submitting = False
+        self._submit_next()
 
-        def accepted(_revision: int) -> None:
-            self._publish(ended, turn)
-            if self._unaccepted.pop(turn, None) is not None:
-                self._commit(at_once=True)
-
-        return accepted
+    def _hear_again(self, utterance: _Utterance, revision: int) -> None:
+        """A predecessor with other hints than ours had ended this utterance elsewhere: go on from there, as it would have."""
+        hearing = utterance.hearing
+        self._unaccepted = deque(other for other in self._unaccepted if other.hearing is not hearing)
+        end_sample = utterance.segment.start_sample + revision * FRAME_SAMPLES
+        is_cut = revision >= self._config.max_utterance_ms // FRAME_MS * 2 // 3  # no shorter part of a cut utterance goes on
+        told = hearing.again(Checkpoint(end_sample, continuing=is_cut))
+        if self._ended or hearing is not self._hearing:
+            told += hearing.flush()
+        self._tell(told, hearing)
 
     def _publish(self, body: speech.SpeechStarted | speech.SpeechSkipped | speech.SpeechEnded, turn: str) -> None:
         self._runtime.publish(body, turn=turn, stream=self._stream)
 
     def _commit(self, at_once: bool = False) -> None:
         """Commit all that a successor will not need: for its utterances, or, while the stream lasts, to warm up its engine."""
-        checkpoint = next(iter(self._unaccepted.values()), self._hearing.checkpoint)
+        unaccepted = (utterance.checkpoint for utterance in self._unaccepted if utterance.hearing is self._hearing)
+        checkpoint = next(unaccepted, self._hearing.checkpoint)
+        self._hearing.release(checkpoint.sample)
         if not at_once and checkpoint.sample - self._noted < COMMIT_STEP_SAMPLES:
             return
         self._noted = checkpoint.sample

@@ -11,6 +11,8 @@ speech, then *open* until enough frames in a row are not. All lengths are rounde
 * After `pause_ms` without speech a *pause* is told (`Paused`): with the very segment that follows if nobody speaks again, so that
   work on it can begin while the silence is still being waited out. `Resumed` takes that back. While a pause lasts, whoever knows more
   than the silence may change its limit (`limit_silence`): a hint, which holds until speech comes.
+* Speech that is yet shorter than `min_speech_ms` has `skip_after_ms` of silence to become longer, if that is more than the limit:
+  nobody waits for an answer to what is going to be skipped, and it may be the first words of somebody who hesitates.
 * At `max_utterance_ms`, pre-roll included, it is cut: in the middle of the longest pause of its last third, else at the
   last frame. What follows goes on at the very next sample as a *continuation*. Neither part of a cut utterance has to
   reach `min_speech_ms`, for they are parts of a long one; a continuation needs the `start_ms` that open an utterance.
@@ -30,6 +32,7 @@ from itertools import islice
 from bus.limits import FRAME_BYTES, FRAME_MS, FRAME_SAMPLES, MAX_UTTERANCE_S
 
 MIN_PAUSE_FRAMES = 3  # less than 90 ms without speech is a consonant, and no place to cut
+TAIL_MS = 150  # the shortest with which the rehearsal model hears as well as with 240, behind webrtc and behind Silero
 LONGEST_SILENCE_MS = 5_000  # no hint makes anybody wait longer, unless the silence limit itself is longer
 
 
@@ -44,10 +47,11 @@ class SegmenterConfig:
 
     min_speech_ms: int = 1_000
     silence_limit_ms: int = 1_000
+    skip_after_ms: int = 0  # no less than silence_limit_ms counts
     pre_roll_ms: int = 300
     start_ms: int = 90
     start_window_ms: int = 150
-    tail_ms: int = 150  # the shortest with which the rehearsal model hears as well as with 240, behind webrtc and behind Silero
+    tail_ms: int = TAIL_MS
     pause_ms: int = 0  # 0: pauses are not told
     max_utterance_ms: int = MAX_UTTERANCE_S * 1000
 
@@ -153,6 +157,7 @@ class Segmenter:
         self._tail = frames_of(config.tail_ms)
         self._pause = frames_of(config.pause_ms)
         self._silence_limit = frames_of(config.silence_limit_ms)
+        self._skip_after = max(self._silence_limit, frames_of(config.skip_after_ms))
         self._limit = self._silence_limit  # of the present silence: a hint may have changed it
         self._paused: Segment | None = None  # what was told of the present pause
         self._max_frames = config.max_utterance_ms // FRAME_MS
@@ -212,6 +217,10 @@ class Segmenter:
             events += self.push(self.next_sample, _SILENCE, False)
         return events
 
+    def so_far(self) -> Segment | None:
+        """The open utterance up to now, all its frames; None while nobody speaks."""
+        return self._segment(len(self._frames), self._last, continues=False) if self.is_open else None
+
     def limit_silence(self, revision: int, silence_limit_ms: int) -> list[Event]:
         """Let the present pause end the utterance after `silence_limit_ms` in all, and return what that decides at once.
 
@@ -258,7 +267,7 @@ class Segmenter:
             if self._paused is not None:
                 events = [Resumed(self._base)]
                 self._go_on()
-        elif self._silent >= self._limit:
+        elif self._silent >= self._limit and (self._silent >= self._skip_after or not self._is_short):
             return self._close()
         if len(self._frames) >= self._max_frames:
             events = events + self._cut()
@@ -268,7 +277,7 @@ class Segmenter:
 
     def _rest(self) -> list[Event]:
         """The silence is a pause: tell what the utterance would be if this were its end."""
-        if self._first < 0 or self._speech_ms(self._last) < self._minimum_ms:
+        if self._first < 0 or self._is_short:
             return []
         self._paused = self._segment(self._end(), self._last, continues=False)
         return [Paused(self._paused)]
@@ -299,6 +308,11 @@ class Segmenter:
     @property
     def _minimum_ms(self) -> int:
         return self._config.start_ms if self._continuing else self._config.min_speech_ms
+
+    @property
+    def _is_short(self) -> bool:
+        """Whether what was said would be skipped."""
+        return self._first >= 0 and self._speech_ms(self._last) < self._minimum_ms
 
     def _close(self) -> list[Event]:
         """The silence limit or the end of the stream: tell of the utterance and be idle from its end on."""

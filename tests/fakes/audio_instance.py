@@ -99,7 +99,7 @@ class Instance:
 
 
 class Worker:
-    """A worker that keeps the leases it gets and ends them well."""
+    """A worker that keeps the leases it gets and ends them well. It does nothing ahead of time."""
 
     def __init__(self, queue: str) -> None:
         self._queue = queue
@@ -113,6 +113,9 @@ class Worker:
         """Nothing is held."""
 
     def _on_lease(self, lease: Lease) -> None:
+        if lease.ahead:
+            lease.decline()
+            return
         self.leases.append(lease)
         lease.done()
 

@@ -112,6 +112,15 @@ def test_the_minimum_counts_from_first_to_last_speech_frame_with_the_pauses_betw
     assert len(segments("......##..##......")) == 1
 
 
+def test_speech_that_is_yet_too_short_has_more_time_to_go_on() -> None:
+    config = replace(TELLING, skip_after_ms=300)
+    (segment,) = segments("......####........####.....", config)
+    assert segment.speech_ms == 16 * 30
+    assert [type(event) for event in hear("......####..........", Segmenter(config), flush=False)] == [SpeechStarted, Skipped]
+    assert len(segments("......######........####.....", config)) == 1  # the second is too short
+    assert hear("......######.....", Segmenter(config), flush=False)[-1] == segments("......######.....", config)[0]
+
+
 def test_a_stray_frame_in_the_pre_roll_is_heard_but_not_counted_as_speech() -> None:
     (segment,) = segments("........#..######......")
     assert segment.speech_start_sample == 11 * FRAME_SAMPLES

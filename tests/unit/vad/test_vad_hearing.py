@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import array
+from collections import deque
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.vad.hearing import Hearing, Told, from_note, to_note
 from actors.vad.relay import Relay
-from actors.vad.segmenter import Checkpoint, Segment, SegmenterConfig
+from actors.vad.segmenter import Checkpoint, Paused, Segment, SegmenterConfig
 from bus.limits import FRAME_BYTES, FRAME_SAMPLES
 
 CONFIG = SegmenterConfig(
@@ -104,3 +106,103 @@ def test_a_hole_in_front_of_the_bookmark_does_not_move_it() -> None:
     (segment,) = segments(hear(hearing, range(15, len(stream))))
     assert segment.start_sample == 16 * FRAME_SAMPLES
     assert segment.pcm[:FRAME_BYTES] == frame(16)
+
+
+class Ear:
+    """An ear without its sockets: a hearing, and utterances of which one after the other is submitted."""
+
+    def __init__(self, config: SegmenterConfig, stream: list[bool], checkpoint: Checkpoint) -> None:
+        self._stream = stream
+        self.hearing = Hearing(config, relay(stream), 0, to_note(checkpoint))
+        self._unaccepted: deque[Segment] = deque()
+        self._revision = 0
+
+    def hear(self, numbers: range, hints: list[int | None], spool: dict[int, int]) -> list[Checkpoint]:
+        """Hear these frames, and after some a hint about the last pause; return where successors might begin after each utterance."""
+        places = []
+        for number in numbers:
+            self._tell(self.hearing.push(frame(number), 1_000 + number))
+            hint = hints[number % len(hints)]
+            if hint is not None:
+                self._tell(self.hearing.limit_silence(self._revision, hint))
+            places += self._submit(spool)
+        return places
+
+    def end(self, spool: dict[int, int]) -> None:
+        self._tell(self.hearing.flush())
+        while self._unaccepted:
+            self._submit(spool)
+            self._tell(self.hearing.flush())
+
+    def _tell(self, told: list[Told]) -> None:
+        for item in told:
+            if isinstance(item.event, Paused):
+                self._revision = item.event.segment.revision
+            elif isinstance(item.event, Segment):
+                self._unaccepted.append(item.event)
+
+    def _submit(self, spool: dict[int, int]) -> list[Checkpoint]:
+        """The spool keeps the first revision of a turn that it gets."""
+        places = []
+        while self._unaccepted:
+            segment = self._unaccepted.popleft()
+            revision = spool.setdefault(segment.start_sample, segment.revision)
+            end = segment.start_sample + revision * FRAME_SAMPLES
+            if revision != segment.revision:
+                self._unaccepted.clear()
+                self._tell(self.hearing.again(Checkpoint(end)))
+            places.append(Checkpoint(end))
+        return places
+
+
+hints = st.lists(st.none() | st.integers(0, 150) | st.integers(0, 400), min_size=1, max_size=7)
+talk = st.lists(st.tuples(st.integers(1, 10), st.integers(1, 8)), min_size=3, max_size=12).map(
+    lambda pairs: [is_speech for spoken, silent in pairs for is_speech in [True] * spoken + [False] * silent]
+)
+
+
+@given(stream=talk, given_hints=st.lists(hints, min_size=3, max_size=3), data=st.data())
+def test_whatever_hints_a_predecessor_had_and_whatever_it_committed_nothing_is_handed_on_twice_or_lost(
+    stream: list[bool], given_hints: list[list[int | None]], data: st.DataObject
+) -> None:
+    """Three ears, each killed but the last; each begins where some commit of those before it says, which need not be the newest."""
+    config = replace(CONFIG, min_speech_ms=0, pause_ms=60, max_utterance_ms=100_000)
+    spool: dict[int, int] = {}
+    places = [Checkpoint()]
+    for number, its_hints in enumerate(given_hints):
+        ear = Ear(config, stream, data.draw(st.sampled_from(places)))
+        is_last = number == len(given_hints) - 1
+        end = len(stream) if is_last else data.draw(st.integers(len(stream) // 3, len(stream)))
+        places += ear.hear(range(end), its_hints, spool)
+        if is_last:
+            ear.end(spool)
+    edges = [0]
+    for start, revision in sorted(spool.items()):
+        assert edges[-1] <= start
+        edges += [start, start + revision * FRAME_SAMPLES]
+    edges.append(len(stream) * FRAME_SAMPLES)
+    for begin, end in zip(edges[::2], edges[1::2], strict=True):
+        silence = stream[begin // FRAME_SAMPLES : end // FRAME_SAMPLES]
+        assert all(sum(silence[at : at + 3]) < 2 for at in range(len(silence)))  # too little for an utterance to open
+
+
+def test_what_was_heard_is_segmented_again_from_where_another_had_ended_it() -> None:
+    stream = [False] * 6 + [True] * 8 + [False] * 3 + [True] * 7 + [False] * 6
+    config = replace(CONFIG, min_speech_ms=0)
+    hearing = Hearing(config, relay(stream), epoch="e")
+    (whole,) = segments(hear(hearing, range(len(stream))))
+    assert (whole.start_sample, whole.revision) == (2 * FRAME_SAMPLES, 24)
+    (told, *rest) = [item for item in hearing.again(Checkpoint(16 * FRAME_SAMPLES)) if isinstance(item.event, Segment)]
+    assert rest == []
+    assert isinstance(told.event, Segment)
+    assert told.event.start_sample == 16 * FRAME_SAMPLES
+    assert told.event.pcm == b"".join(frame(number) for number in range(16, 26))
+    assert told.captured_ns == 1_023
+
+
+def test_what_is_released_is_not_segmented_again() -> None:
+    stream = [False] * 6 + [True] * 8 + [False] * 6
+    hearing = Hearing(CONFIG, relay(stream))
+    hear(hearing, range(len(stream)))
+    hearing.release(16 * FRAME_SAMPLES)
+    assert len(hearing._frames) == 4

@@ -1,0 +1,260 @@
+"""Work in the pauses: what the ear has done ahead, when it takes that back, and how the words of a pause move its end.
+
+The real actor `vad` on real planes hears a source that the test feeds frame by frame, with the time at which each would have been
+captured. A worker stands in for Whisper: it has a text for each revision that the test told it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import zmq
+
+from actors.actor import Runtime
+from actors.vad.actor import Vad
+from bus.audio import AudioSource
+from bus.codec import Stamp
+from bus.jobs import Lease
+from bus.limits import FRAME_MS, FRAME_SAMPLES, SAMPLE_RATE_HZ
+from bus.messages.jobs import Heard, Job
+from bus.messages.speech import TranscriptPartial
+from bus.settings import Settings
+from tests.fakes.audio_instance import Instance, settings
+from tests.fakes.audio_speech import frames, jfk_pcm
+from tests.waiting import pump_until
+
+VAD = {"engine": "silero", "minimum_speech_s": 0.8, "silence_limit_s": 0.8, "unfinished_silence_s": 2.0, "partial_ms": 0}
+SPEECH = jfk_pcm()[: 2 * round(2.2 * SAMPLE_RATE_HZ) // 960 * 960]  # from 0.3 to 2.2 s
+MORE = jfk_pcm()[2 * round(3.2 * SAMPLE_RATE_HZ) // 960 * 960 : 2 * round(4.4 * SAMPLE_RATE_HZ) // 960 * 960]
+FRAME_NS = FRAME_MS * 1_000_000
+BEGAN_NS = 10**12
+
+
+class Speech:
+    """A speech worker that works ahead: it publishes `text` for each pause, if there is one, and keeps what it was given."""
+
+    def __init__(self, text: str = "") -> None:
+        self.text = text
+        self.ahead: list[Lease] = []
+        self.leases: list[Lease] = []
+        self.committed: list[str] = []
+
+    def __call__(self, runtime: Runtime) -> Speech:
+        self._runtime = runtime
+        runtime.work("stt", self._on_lease, lambda _, job: self.committed.append(job.id))
+        return self
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _on_lease(self, lease: Lease) -> None:
+        (self.ahead if lease.ahead else self.leases).append(lease)
+        job, is_pause = lease.job, lease.ahead == "speculative"
+        if lease.ahead and self.text:
+            body = TranscriptPartial(text=self.text, stable_chars=0, revision=job.revision, at_pause=is_pause)
+            self._runtime.publish(body, turn=job.turn, stream=job.stream)
+        heard = Job(turn=job.turn, stream=job.stream, work=Heard(transcript=self.text), revision=job.revision, marks=job.marks)
+        lease.done([heard] if is_pause else [])
+
+
+class Microphone:
+    """Gives frames as fast as the test likes. The segmenter's clock says the time at which the frame that it hears was captured, and
+    `late_ms` more."""
+
+    def __init__(self, instance: Instance, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+        self.instance = instance
+        self.late_ms = 0
+        self.source = AudioSource(context, instance.addresses, "mic", Stamp("mic", "1"), ring_s=60, can_wait=False)
+
+    def listen(self, use: Settings | None = None) -> None:
+        """Start the segmenter and wait until it follows the stream."""
+        self.instance.start("vad", Vad, use or settings(vad=VAD))
+        runtime = self.instance._running["vad"][0]
+        self.until(lambda: self.ear() is not None and runtime.jobs._connected)
+        runtime.clock = self  # type: ignore[assignment]
+        self.instance.until_ready()
+
+    def monotonic_ns(self) -> int:
+        heard: int = self.ear()._hearing.next_sample
+        return BEGAN_NS + heard // FRAME_SAMPLES * FRAME_NS + self.late_ms * 1_000_000
+
+    def hear(self, pcm: bytes) -> None:
+        """Publish it, and turn all actors until the segmenter has heard it."""
+        for frame in frames(pcm):
+            captured_ns = BEGAN_NS + (self.source.newest // FRAME_SAMPLES + 1) * FRAME_NS
+            self.source.publish(self.source.newest, frame, captured_ns)
+        self.until(lambda: self.ear()._hearing.next_sample == self.source.newest)
+
+    def pause(self, frames_without_speech: int) -> None:
+        self.hear(bytes(960 * frames_without_speech))
+
+    def ear(self) -> Any:
+        vad = self.instance._running["vad"][1]
+        assert isinstance(vad, Vad)
+        return vad._ears.get("mic")
+
+    def until(self, condition: Callable[[], object]) -> None:
+        pump_until(condition, self.instance.turn, self.source.serve)
+
+
+@pytest.fixture
+def context() -> Iterator[zmq.Context[zmq.Socket[bytes]]]:
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    yield context
+    context.destroy(linger=0)
+
+
+def begin(instance: Instance, context: zmq.Context[zmq.Socket[bytes]], worker: Speech, use: Settings | None = None) -> Microphone:
+    instance.start_planes()
+    instance.start("whisper-1", worker)
+    microphone = Microphone(instance, context)
+    microphone.listen(use)
+    return microphone
+
+
+def test_a_pause_has_the_utterance_transcribed_ahead_and_its_end_commits_just_that(
+    instance: Instance, context: zmq.Context[zmq.Socket[bytes]]
+) -> None:
+    worker = Speech()
+    microphone = begin(instance, context, worker)
+    microphone.hear(SPEECH)
+    microphone.pause(8)
+    microphone.until(lambda: worker.ahead)
+    (ahead,) = worker.ahead
+    microphone.pause(30)
+    microphone.until(lambda: worker.committed)
+    assert worker.committed == [ahead.job.id]
+    assert worker.leases == []
+    assert ahead.payload is not None
+    assert ahead.job.revision == len(ahead.payload) // 960
+    assert SPEECH[2 * ahead.job.work.first_sample :].startswith(ahead.payload[: len(SPEECH) // 2])  # type: ignore[union-attr]
+
+
+def test_speech_after_a_pause_takes_the_work_back_and_the_next_pause_begins_it_anew(
+    instance: Instance, context: zmq.Context[zmq.Socket[bytes]]
+) -> None:
+    worker = Speech()
+    microphone = begin(instance, context, worker)
+    microphone.hear(SPEECH)
+    microphone.pause(8)
+    microphone.until(lambda: worker.ahead)
+    microphone.hear(MORE)
+    microphone.pause(8)
+    microphone.until(lambda: len(worker.ahead) == 2)
+    first, second = worker.ahead
+    assert first.job.turn == second.job.turn
+    assert first.job.revision < second.job.revision
+    microphone.pause(30)
+    microphone.until(lambda: worker.committed)
+    assert worker.committed == [second.job.id]
+
+
+def test_the_words_of_a_whole_sentence_end_it_early_and_those_that_want_more_late(
+    instance: Instance, context: zmq.Context[zmq.Socket[bytes]]
+) -> None:
+    worker = Speech("Turn on the kitchen light.")
+    microphone = begin(instance, context, worker)
+    microphone.hear(SPEECH)
+    microphone.pause(10)
+    microphone.until(lambda: worker.committed)  # after 0.3 s, where the silence limit is 0.8 s
+    worker.text = "Turn on the."
+    microphone.pause(30)
+    microphone.hear(SPEECH)
+    microphone.pause(10)
+    microphone.until(lambda: len(worker.ahead) == 2)
+    microphone.until(lambda: microphone.ear()._hearing._segmenter._limit > 30)
+    microphone.pause(30)
+    microphone.hear(MORE)  # 1.2 s later
+    worker.text = "Turn on the kitchen light."
+    microphone.pause(10)
+    microphone.until(lambda: len(worker.committed) == 2)
+    assert worker.committed == [worker.ahead[0].job.id, worker.ahead[2].job.id]
+    assert worker.ahead[1].job.turn == worker.ahead[2].job.turn
+
+
+def test_words_of_an_earlier_pause_move_nothing(instance: Instance, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+    worker = Speech()
+    microphone = begin(instance, context, worker)
+    microphone.hear(SPEECH)
+    microphone.pause(12)
+    microphone.until(lambda: worker.ahead)
+    ear, job = microphone.ear(), worker.ahead[0].job
+    before = ear._hearing._segmenter._limit
+    for turn, revision in ((job.turn, job.revision - 1), (job.turn + "0", job.revision)):
+        ear.on_words(turn, revision, "Turn on the kitchen light.")
+        assert ear._hearing.is_open
+        assert ear._hearing._segmenter._limit == before
+    ear.on_words(job.turn, job.revision, "Turn on the kitchen light.")
+    assert not ear._hearing.is_open
+
+
+def test_fixed_endpoints_heed_no_words(instance: Instance, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+    worker = Speech("Turn on the kitchen light.")
+    microphone = begin(instance, context, worker, settings(vad={**VAD, "endpoint": "fixed"}))
+    microphone.hear(SPEECH)
+    microphone.pause(20)
+    microphone.until(lambda: worker.ahead)
+    for _ in range(20):
+        instance.turn()
+    assert microphone.ear()._hearing.is_open
+    microphone.pause(15)
+    microphone.until(lambda: worker.committed)
+
+
+def test_while_catching_up_nothing_is_done_ahead(instance: Instance, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+    worker = Speech("Turn on the kitchen light.")
+    microphone = begin(instance, context, worker)
+    microphone.late_ms = 2000
+    microphone.hear(SPEECH + bytes(960 * 8))
+    microphone.late_ms = 300
+    microphone.hear(MORE + bytes(960 * 35))
+    microphone.until(lambda: worker.leases)
+    assert worker.ahead == []
+
+
+def test_while_somebody_speaks_what_was_said_so_far_goes_ahead_as_a_partial(
+    instance: Instance, context: zmq.Context[zmq.Socket[bytes]]
+) -> None:
+    worker, other = Speech(), Speech()
+    microphone = begin(instance, context, worker, settings(vad={**VAD, "partial_ms": 600}))
+    instance.start("whisper-2", other)
+    instance.until_ready()
+    microphone.hear(SPEECH[: len(SPEECH) // 960 * 6 // 10 * 960])
+    microphone.until(lambda: worker.ahead + other.ahead)
+    (lease,) = worker.ahead + other.ahead
+    assert lease.ahead == "partial"
+    assert lease.payload is not None
+    assert lease.payload in SPEECH
+    assert lease.job.revision == len(lease.payload) // 960
+
+
+@pytest.mark.parametrize("dies", ["before it knows", "after the next one"])
+def test_an_utterance_that_a_predecessor_ended_elsewhere_is_handed_on_once_and_nothing_of_the_rest_is_lost(
+    instance: Instance, context: zmq.Context[zmq.Socket[bytes]], dies: str
+) -> None:
+    """The words made the predecessor end the utterance in a pause that for its successor, who knows no words, is not the end."""
+    worker = Speech("Turn on the kitchen light.")
+    microphone = begin(instance, context, worker)
+    microphone.ear()._reader.commit = lambda *_: None  # its commits never arrive
+    microphone.hear(SPEECH)
+    microphone.pause(10)
+    microphone.until(lambda: worker.committed)
+    early = worker.ahead[0]
+    microphone.hear(MORE)
+    if dies == "after the next one":
+        microphone.pause(10)
+        microphone.until(lambda: len(worker.committed) == 2)
+    instance.kill("vad")
+    worker.text = ""
+    microphone.listen()
+    microphone.pause(40)
+    microphone.until(lambda: len(worker.committed) + len(worker.leases) == 2 and not microphone.ear()._unaccepted)
+    done = [early, *([worker.ahead[1]] if dies == "after the next one" else worker.leases or worker.ahead[-1:])]
+    assert len({lease.job.turn for lease in done}) == 2
+    starts = [lease.job.work.first_sample for lease in done]  # type: ignore[union-attr]
+    assert starts[0] + early.job.revision * FRAME_SAMPLES <= starts[1]
+    assert MORE[len(MORE) // 3 : len(MORE) // 2] in (done[1].payload or b"")
+    assert len(worker.committed) + len(worker.leases) == 2
+    assert not microphone.ear()._hearing.is_open
