@@ -266,7 +266,7 @@ class Dispatcher:
         if entry is not None:
             with self._trouble.caught() as trouble:
                 history = entry.history(key, done.lease, self._clock.monotonic_ns())
-                fresh = self._commit(entry, [msgspec.structs.replace(job, history=history) for job in done.follow_ups])
+                fresh = self._commit(entry, [entry.follow_up(job, history) for job in done.follow_ups])
                 self._trouble.written()
             if trouble.happened:
                 return  # not acknowledged, so it comes again

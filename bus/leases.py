@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from bus.limits import MAX_SHOWN_REASON
+from bus.limits import MAX_MARKS, MAX_SHOWN_REASON
 from bus.messages.jobs import Attempt, Job, JobInfo, Parked
 from bus.messages.turn import MAX_PAST_ATTEMPTS
 from bus.moments import Moment
@@ -106,6 +106,12 @@ class Entry:
         attempts = self.awaited | self.holders
         others = [other for other, attempt in attempts.items() if attempt != number]
         return self._ended(self.lost_by(others, now_ns, "another worker was quicker").history, key, number, now_ns)
+
+    def follow_up(self, job: Job, history: list[Attempt]) -> Job:
+        """What follows from this job, as its worker made it, with the history. A worker that began ahead of time may not know yet that
+        the turn was submitted: those marks are in our hands alone."""
+        marks = {**self.job.marks, **job.marks} if len(self.job.marks) + len(job.marks) <= MAX_MARKS else job.marks
+        return msgspec.structs.replace(job, history=history, marks=marks)
 
     def _ended(self, history: list[Attempt], key: str, number: int, now_ns: int, lost: str = "") -> list[Attempt]:
         """The history with this attempt at its end, once; it may be known as lost already."""

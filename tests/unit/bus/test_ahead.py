@@ -103,8 +103,18 @@ def test_a_turn_that_is_wanted_while_it_is_worked_on_stays_in_the_same_hands(pla
     assert (stored.attempts, stored.holders) == (0, {"whisper-1/1": 0})
     leases[0].done([heard()])
     plane.until(lambda: not worker.outstanding)
-    assert open_jobs(plane) == [heard()]
+    assert open_jobs(plane) == [marked(heard(), committed=5)]
     assert len(leases) == 1
+
+
+def test_a_result_that_crosses_with_the_commit_has_the_marks_of_the_submission_too(plane: Plane) -> None:
+    vad, worker, leases = begun(plane)
+    job = leases[0].job  # a worker that decodes does not read of the commit until it is through
+    vad.submit(marked(speech(), committed=5), PCM)
+    plane.until(lambda: not vad.outstanding)
+    leases[0].done([marked(msgspec.structs.replace(heard(), revision=job.revision), transcribed=7)])
+    plane.until(lambda: not worker.outstanding)
+    assert open_jobs(plane) == [marked(heard(), committed=5, transcribed=7)]
 
 
 def test_a_committed_job_whose_worker_dies_goes_to_another_with_all_its_attempts(plane: Plane) -> None:
@@ -192,7 +202,7 @@ def test_the_whole_way_to_the_answer_can_be_gone_ahead_and_is_committed_as_one(p
     assert all(plane.spool.knows(job.id) for job in (speech(), heard()))
     answers[0].done([remember()])
     plane.until(lambda: not bridge.outstanding)
-    assert open_jobs(plane) == [remember()]
+    assert open_jobs(plane) == [marked(remember(), transcribed=3, committed=5)]
 
 
 def test_who_declines_gets_the_job_at_the_commit(plane: Plane) -> None:
