@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-import msgspec
 import zmq
 
 from bus.ahead_desk import AheadDesk
