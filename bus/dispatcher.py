@@ -27,6 +27,7 @@ from bus.messages.jobs import (
     Job,
     JobAccepted,
     JobCancel,
+    JobCommitted,
     JobDeclined,
     JobDone,
     JobExtend,
@@ -245,9 +246,13 @@ class Dispatcher:
         entry, lease = self._board.entries.get(hello.job_id), hello.lease
         if self._ahead.holds(key, lease):
             return True
-        return entry is not None and self._board.resume(
+        if entry is None or not self._board.resume(
             key, entry, Hold(entry.attempt_of(lease), self._terms.deadline_ns(entry.job), self._terms.late_ns(entry.job))
-        )
+        ):
+            return False
+        if lease == entry.lease(0):  # what tells it that the job is wanted may have been lost with the dispatcher that wrote that down
+            self._peers.tell(key, JobCommitted(lease=lease, job=entry.job))
+        return True
 
     def _extend(self, key: str, extend: JobExtend) -> None:
         self._ahead.extend(key, extend)

@@ -104,9 +104,9 @@ class Lease:
         return self.job.revision * ATTEMPTS_PER_REVISION + self.attempt
 
     def commit(self, job: Job) -> None:
-        """The job is wanted; called by the client."""
-        self.job, self.ahead = job, ""
-        if self.on_commit is not None:
+        """The job is wanted; called by the client, perhaps more than once."""
+        is_new, self.job, self.ahead = bool(self.ahead), job, ""
+        if is_new and self.on_commit is not None:
             self.on_commit()
 
     def _end(self, body: JobDone | JobFailed | JobDeclined) -> None:

@@ -143,6 +143,31 @@ def test_after_a_death_of_the_dispatcher_the_worker_of_a_committed_job_may_go_on
     assert open_jobs(plane) == [heard()]
 
 
+def test_a_commit_that_was_written_down_by_a_dispatcher_that_died_of_it_is_told_by_the_next(
+    plane: Plane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vad, worker, leases = begun(plane)
+    wanted: list[int] = []
+    leases[0].on_commit = lambda: wanted.append(leases[0].job.marks["committed"])
+    with monkeypatch.context() as dying:
+        dying.setattr(plane.dispatcher._peers, "tell", lambda *_: True)
+        vad.submit(marked(speech(), committed=5), PCM)
+        plane.until(lambda: not vad.outstanding)
+    plane.pump(5)
+    assert not wanted
+    plane.die()
+    plane.start()
+    plane.until(lambda: wanted)
+    plane.die()
+    plane.start()
+    plane.until(lambda: plane.knows_worker("whisper-1/1"))
+    plane.pump(5)
+    assert (wanted, leases[0].cancelled, len(leases)) == ([5], False, 1)
+    leases[0].done([heard()])
+    plane.until(lambda: not worker.outstanding)
+    assert open_jobs(plane) == [heard()]
+
+
 def test_after_a_death_of_the_dispatcher_the_turn_is_done_as_if_nothing_had_been_ahead(plane: Plane) -> None:
     vad, worker, leases = begun(plane)
     plane.die()
