@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from actors.llm import errors
 from actors.llm.attempt import Attempt, Budget
 from actors.llm.prompt import build_messages
+from actors.llm.question import Question
 from actors.llm.silence import Silence
 from bus.messages.base import Body
 from bus.messages.jobs import Answer, Answered, Job
@@ -33,16 +34,19 @@ class Llm:
     A server that is not there is waited for, however long it takes: it may be loading its model. A reply that broke off is gone
     on with where the server can do that. All other failures go back to the dispatcher, which tries again while there is time, or
     has the user told.
+
+    An answer that is begun ahead of time is asked for in the same way, behind a gate. While nobody waits for it there is nothing to be
+    waited for or told of either: what goes wrong leaves the job for the commit.
     """
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._stopping = threading.Event()
         self._engine: Engine | None = None
-        self._reply: Reply | None = None
+        self._question: Question | None = None
         self._is_waiting = False
         self._budget = Budget(runtime.clock, runtime.settings.llm.answer_timeout_s)
-        self._lease: Lease | None = None
+        self._awaited: Lease | None = None
         self._has_words = False
         self._silence = Silence(runtime.settings.llm.patience_s, runtime.clock, runtime.after, self._tell_silence)
         runtime.work("llm", self._on_lease)
@@ -51,27 +55,55 @@ class Llm:
     def close(self) -> None:
         """Give up the reply in progress. Its job goes back to the dispatcher when the runtime says goodbye."""
         self._stopping.set()
-        if self._reply is not None:
-            self._reply.cancel()
+        if self._question is not None and self._question.reply is not None:
+            self._question.reply.cancel()
 
     # -- in the main loop -------------------------------------------------------------------------------------------
 
     def _on_lease(self, lease: Lease) -> None:
         work = lease.job.work
-        if isinstance(work, Answer):
-            self._lease, self._has_words = lease, False
-            if self._budget.begin(lease.job.id):
-                self._silence.heard()  # a further attempt is part of the same wait
-            self._in_thread(partial(self._answer, lease, work))
-            self._tell_prompt(lease, work)
-        else:
+        if not isinstance(work, Answer):
             lease.failed(f"{lease.job.stage} is no job for the language model", retry=False)
+            return
+        self._question = question = Question(lease, self._runtime.clock.monotonic_ns())
+        if question.early:
+            lease.on_commit = partial(self._on_commit, question)
+            lease.on_cancel = partial(self._on_cancel, question)
+        else:
+            self._await(lease)
+        self._in_thread(partial(self._answer, question, work))
+        self._tell_prompt(question, work)
 
-    def _tell_prompt(self, lease: Lease, work: Answer) -> None:
+    def _on_commit(self, question: Question) -> None:
+        """Its turn is wanted: the wait for it begins, and what there is of it may be told."""
+        self._await(question.lease)
+        question.gate.open()
+
+    def _on_cancel(self, question: Question) -> None:
+        """What nobody waits for is stopped. An answer that is wanted goes on: its result is most likely taken after all."""
+        if question.lease.ahead:
+            self._publish(question, question.discarded(self._runtime.clock.monotonic_ns()))
+            question.lease.decline()
+            if question.reply is not None:
+                question.reply.cancel()
+
+    def _decline(self, question: Question) -> None:
+        """It failed ahead of time. It comes again at the commit, and what went wrong is told then, if it still does."""
+        if question.pieces and question.lease.ahead:
+            self._publish(question, question.discarded(self._runtime.clock.monotonic_ns()))
+        question.lease.decline()
+
+    def _await(self, lease: Lease) -> None:
+        """From now on the user waits for this answer. A further attempt is part of the same wait."""
+        self._awaited, self._has_words = lease, False
+        if self._budget.begin(lease.job.id):
+            self._silence.heard()
+
+    def _tell_prompt(self, question: Question, work: Answer) -> None:
         """For whoever wants to see or record it; nobody does in most instances, and then it does not leave this process."""
         rounds = [(past.user, past.assistant) for past in work.rounds]
         messages = [PromptMessage(**message) for message in build_messages(work.system, rounds, work.transcript)]
-        self._publish(lease, PromptMade(attempt=lease.reply_number, messages=messages, max_tokens=work.max_tokens))
+        self._tell(question, PromptMade(attempt=question.lease.reply_number, messages=messages, max_tokens=work.max_tokens))
 
     def _in_thread(self, target: Callable[[], None]) -> None:
         """Run `target` beside the main loop. A fault in it ends the actor, so that it is seen and started anew."""
@@ -84,17 +116,25 @@ class Llm:
 
         threading.Thread(target=run, name="llm-work", daemon=True).start()
 
-    def _publish(self, lease: Lease, body: Body) -> None:
+    def _tell(self, question: Question, body: Body) -> None:
+        question.pieces += isinstance(body, ReplyDelta)
+        question.gate.do(partial(self._publish, question, body))
+
+    def _publish(self, question: Question, body: Body) -> None:
         if isinstance(body, ReplyDelta):
             self._has_words = True
             self._silence.heard()
-        self._runtime.publish(body, turn=lease.job.turn, stream=lease.job.stream)
+            question.shown_ns = question.shown_ns or self._runtime.clock.monotonic_ns()
+        self._runtime.publish(body, turn=question.lease.job.turn, stream=question.lease.job.stream)
 
     def _tell_silence(self) -> None:
-        if self._lease is not None:
+        if self._awaited is not None:
             patience_s = self._runtime.settings.llm.patience_s
             reason = f"no word for {patience_s:g} s in the middle of its answer" if self._has_words else f"no answer after {patience_s:g} s"
-            self._publish(self._lease, ReplyWaiting(reason=reason))
+            self._tell_waiting(self._awaited, reason)
+
+    def _tell_waiting(self, lease: Lease, reason: str) -> None:
+        self._runtime.publish(ReplyWaiting(reason=reason), turn=lease.job.turn, stream=lease.job.stream)
 
     def _wait_with(self, lease: Lease, reason: str) -> None:
         """The server is not there while a question waits for it: the user is told once, and the job is kept."""
@@ -102,15 +142,16 @@ class Llm:
             self._wait(reason)
         if not self._silence.told:
             self._silence.told = True
-            self._publish(lease, ReplyWaiting(reason=reason))
+            self._tell_waiting(lease, reason)
         lease.extend(lease.deadline_ms)
 
-    def _finish(self, lease: Lease, answered: Answered, marks: dict[str, int]) -> None:
-        job = lease.job
+    def _finish(self, question: Question, answered: Answered, marks: dict[str, int]) -> None:
+        lease, job = question.lease, question.lease.job
         self._silence.end()
         self._reached(answered.model)
-        self._publish(lease, ReplyFinished(attempt=lease.reply_number, text=answered.reply, finish_reason=answered.finish_reason))
-        lease.done([Job(turn=job.turn, stream=job.stream, work=answered, revision=job.revision, marks={**job.marks, **marks})])
+        self._publish(question, ReplyFinished(attempt=lease.reply_number, text=answered.reply, finish_reason=answered.finish_reason))
+        all_marks = {**job.marks, **marks, **question.marks()}
+        lease.done([Job(turn=job.turn, stream=job.stream, work=answered, revision=job.revision, marks=all_marks)])
 
     def _fail(self, lease: Lease, error: errors.LlmError, retry: bool) -> None:
         if not retry:
@@ -162,38 +203,63 @@ class Llm:
             self._engine = engine_for(settings, addresses)
         return self._engine
 
-    def _answer(self, lease: Lease, work: Answer) -> None:
-        """See one job through to its end, waiting for the server as long as it is not there."""
-        post = self._runtime.post
-        attempt = Attempt(work, lease.reply_number, self._runtime.clock, lambda body: post(partial(self._publish, lease, body)))
+    def _answer(self, question: Question, work: Answer) -> None:
+        """See one job through to its end."""
+        lease = question.lease
+
+        def tell(body: Body) -> None:
+            self._post(question, partial(self._tell, question, body))
+
+        attempt = Attempt(work, lease.reply_number, self._runtime.clock, tell)
         engine: Engine | None = None
         while not self._stopping.is_set():
             try:
                 engine = self._current_engine()
-                answered, marks = attempt.make(engine, self._hold, self._budget.left_s())
-            except errors.ServerUnavailable as error:
-                post(partial(self._wait_with, lease, str(error)))
-                self._stopping.wait(KNOCK_INTERVAL_S)
-                self._budget.restart()
+                left_s = self._runtime.settings.llm.answer_timeout_s if lease.ahead else self._budget.left_s()
+                answered, marks = attempt.make(engine, partial(self._hold, question), left_s)
             except errors.Cancelled:
                 return
             except errors.LlmError as error:
-                if engine is not None and attempt.may_continue(engine, error):
-                    post(partial(lease.extend, lease.deadline_ms))
-                    self._stopping.wait(RETRY_DELAY_MS / 1000)
-                    continue
-                again = (error.retryable or attempt.has_continued) and self._budget.left_s() > LEAST_S
-                post(partial(self._fail, lease, error, again))
-                return
+                if not self._goes_on(question, attempt, engine, error):
+                    return
             else:
-                post(partial(self._finish, lease, answered, marks))
+                finish = partial(self._finish, question, answered, marks)
+                self._post(question, partial(question.gate.do, finish))
                 return
 
-    def _hold(self, reply: Reply) -> None:
-        """Keep the reply in reach of `close`."""
-        self._reply = reply
-        if self._stopping.is_set():
+    def _goes_on(self, question: Question, attempt: Attempt, engine: Engine | None, error: errors.LlmError) -> bool:
+        """Whether to ask again in this lease after an error, now. A server that is not there is waited for as long as that takes."""
+        lease = question.lease
+        if lease.ahead:
+            self._post(question, partial(self._decline, question))
+            return False
+        if isinstance(error, errors.ServerUnavailable):
+            self._post(question, partial(self._wait_with, lease, str(error)))
+            self._stopping.wait(KNOCK_INTERVAL_S)
+            self._budget.restart()
+            return True
+        if engine is not None and attempt.may_continue(engine, error):
+            self._post(question, partial(lease.extend, lease.deadline_ms))
+            self._stopping.wait(RETRY_DELAY_MS / 1000)
+            return True
+        again = (error.retryable or attempt.has_continued) and self._budget.left_s() > LEAST_S
+        self._post(question, partial(self._fail, lease, error, again))
+        return False
+
+    def _hold(self, question: Question, reply: Reply) -> None:
+        """Keep the reply in reach of the main loop."""
+        question.reply = reply
+        if self._stopping.is_set() or question.lease.ended:
             reply.cancel()
+
+    def _post(self, question: Question, act: Callable[[], object]) -> None:
+        """Have the main loop do this, unless the lease has ended by then."""
+
+        def do() -> None:
+            if not question.lease.ended:
+                act()
+
+        self._runtime.post(do)
 
 
 def _raise(error: Exception) -> None:

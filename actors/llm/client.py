@@ -9,6 +9,7 @@ import contextlib
 import json
 import math
 import queue
+import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,8 @@ from typing import Any
 import requests
 import sseclient
 import urllib3.exceptions
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool
 
 from actors.llm import answers, errors
 from actors.llm.prompt import Message
@@ -29,6 +32,8 @@ MAX_REPLY_BYTES = 512 * 1024  # on the wire: 200 to 350 bytes per token; its tex
 AFTER_FINISH_S = 2.0  # how long to wait for usage and [DONE] once the reply is complete
 NS_PER_S = 1_000_000_000
 DEFAULT_API_KEY_ENV = "EARSHOT_LLM_API_KEY"
+
+OnSocket = Callable[[socket.socket], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +102,9 @@ class ChatClient:
             "stream_options": {"include_usage": True},
         }
         said = [message["content"] for message in messages]
+        wait_s = max(timeouts.first_token_s, timeouts.stall_s)
         return ChatReply(
-            lambda: self._send(f"{at.base_url}/chat/completions", body, max(timeouts.first_token_s, timeouts.stall_s)),
+            lambda on_socket: self._send(f"{at.base_url}/chat/completions", body, wait_s, on_socket),
             at,
             said,
             timeouts,
@@ -122,9 +128,15 @@ class ChatClient:
         except ValueError:
             raise errors.NotAChatServer(f"{url} answers with broken JSON: is it an OpenAI-compatible server?") from None
 
-    def _send(self, url: str, body: object, wait_s: float) -> requests.Response:
-        """POST `body`, or GET where there is none, on a connection of its own; return the response, its body unread."""
+    def _send(self, url: str, body: object, wait_s: float, on_socket: OnSocket | None = None) -> requests.Response:
+        """POST `body`, or GET where there is none, on a connection of its own; return the response, its body unread.
+
+        `on_socket` gets the connection's socket before anything is sent.
+        """
         session = requests.Session()
+        if on_socket is not None:
+            for scheme in ("http://", "https://"):
+                session.mount(scheme, _Line(on_socket))
         # Proxies and credentials of the environment (HTTP_PROXY, .netrc) would send what was said to a host that the
         # configuration does not name; so would following a redirect.
         session.trust_env = False
@@ -142,6 +154,29 @@ class ChatClient:
         )
 
 
+class _Line(HTTPAdapter):
+    """Tells the socket of a connection as soon as there is one: `requests` itself gives nothing to close before the answer's headers,
+    and there are servers that send none before the first token."""
+
+    def __init__(self, on_socket: OnSocket) -> None:
+        self._on_socket = on_socket
+        super().__init__()
+
+    def get_connection_with_tls_context(
+        self, request: requests.PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
+    ) -> HTTPConnectionPool:
+        pool, on_socket = super().get_connection_with_tls_context(request, verify, proxies, cert), self._on_socket
+        assert isinstance(pool, HTTPConnectionPool)
+
+        class Connection(pool.ConnectionCls):  # type: ignore[name-defined, misc]  # which it is, http or https, is known here alone
+            def connect(self) -> None:
+                super().connect()
+                on_socket(self.sock)
+
+        pool.ConnectionCls = Connection
+        return pool
+
+
 class ChatReply(Iterator[str]):
     """One reply on its way. Iterating yields text as it comes, never ""; it ends only when the reply is complete.
 
@@ -150,7 +185,7 @@ class ChatReply(Iterator[str]):
 
     def __init__(
         self,
-        send: Callable[[], requests.Response],
+        send: Callable[[OnSocket], requests.Response],
         at: answers.Endpoint,
         said: list[str],
         timeouts: Timeouts,
@@ -164,6 +199,7 @@ class ChatReply(Iterator[str]):
         self._parser = ReplyParser(at, said)
         self._inbox: queue.SimpleQueue[str | Exception | None] = queue.SimpleQueue()
         self._stopping = threading.Event()
+        self._socket: socket.socket | None = None
         self._response: requests.Response | None = None
         self._started_ns: int | None = None
         self._last_token_ns = 0
@@ -233,18 +269,21 @@ class ChatReply(Iterator[str]):
         return min((started_ns + round(limits.total_s * NS_PER_S), total), (token_ns, token), key=lambda end: end[0])
 
     def _abort(self) -> None:
-        """Stop the reading thread. It closes the connection, upon which the server stops generating."""
+        """Stop the reading thread, and close the connection, upon which the server stops generating."""
         self._stopping.set()
-        response = self._response
-        if response is None:
-            return  # still waiting for headers: the thread sees the flag when they come, or ends when its socket times out
-        with contextlib.suppress(OSError, RuntimeError, ValueError):  # it was over already
-            response.raw.shutdown()  # ends a blocked read at once
+        if self._socket is not None:
+            with contextlib.suppress(OSError, ValueError):  # it was over already
+                self._socket.shutdown(socket.SHUT_RDWR)  # ends a blocked read at once, before the headers too
+
+    def _on_socket(self, connected: socket.socket) -> None:
+        self._socket = connected
+        if self._stopping.is_set():
+            self._abort()
 
     def _read(self) -> None:
         """The reading thread: events, then None; or the error in their place."""
         try:
-            with self._send() as response:
+            with self._send(self._on_socket) as response:
                 self._response = response
                 for event in sseclient.SSEClient(self._body(response)).events():
                     self._inbox.put(event.data)

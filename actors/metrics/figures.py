@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from bus.messages.actor import ActorState, LossTold
 from bus.messages.base import Message
 from bus.messages.jobs import JobMoved
+from bus.messages.reply import ReplyDiscarded
 from bus.messages.speech import SpeechSkipped, TranscriptFinal
 from bus.messages.turn import TurnFinished, TurnRecord
 from bus.timings import PARTS, TOTAL_TO_FIRST_TOKEN
@@ -65,6 +66,8 @@ class Figures:
         self._lease = Histogram(
             "earshot_job_lease_seconds", "How long a job was in a worker's hands", ["stage", "actor"], buckets=STAGE_BUCKETS_S, registry=to
         )
+        self._discarded = Counter("earshot_replies_discarded", "Answers begun ahead of time and thrown away", registry=to)
+        self._discarded_tokens = Counter("earshot_reply_tokens_discarded", "Pieces of a reply that had come of those", registry=to)
         self._losses = Counter("earshot_losses", "What was lost or set aside; docs/operations.md", ["actor", "cause"], registry=to)
         self._starts = Counter("earshot_actor_starts", "How often an actor became ready", ["actor"], registry=to)
         self._up = Gauge("earshot_actor_up", "1 while the actor is ready, 0.5 while it starts, else 0", ["actor"], registry=to)
@@ -85,6 +88,9 @@ class Figures:
                 self._factor.labels(envelope.sender).observe(decode_ms / audio_ms)
             case SpeechSkipped():
                 self._skipped.inc()
+            case ReplyDiscarded(tokens=tokens):
+                self._discarded.inc()
+                self._discarded_tokens.inc(tokens)
             case LossTold(cause=cause, total=total):
                 self._lose(envelope.sender, envelope.incarnation, cause, total)
             case ActorState(actor=actor, state=state):

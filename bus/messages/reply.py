@@ -7,6 +7,7 @@ from typing import ClassVar
 import msgspec
 
 from bus.messages.base import Body, Count, Line, Name, Text
+from bus.messages.turn import Milliseconds
 
 
 class ReplyStarted(Body, frozen=True, kw_only=True):
@@ -62,3 +63,13 @@ class ReplyWaiting(Body, frozen=True, kw_only=True):
 
     topic: ClassVar[str] = "reply.waiting"
     reason: Line
+
+
+class ReplyDiscarded(Body, frozen=True, kw_only=True):
+    """An answer was begun ahead of time and thrown away, unseen: its speaker went on. What it has cost."""
+
+    topic: ClassVar[str] = "reply.discarded"
+    tokens: Count
+    """Pieces of it that had come; most servers send one for each token."""
+    ms: Milliseconds
+    """For so long the server was asked."""

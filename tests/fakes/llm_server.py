@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 DRIP_S = 0.02
+EVENT_S = 60.0
 
 
 class Step(Enum):
@@ -19,7 +20,8 @@ class Step(Enum):
     RESET = "end the connection with a TCP reset"
 
 
-Script = Sequence[bytes | Step]
+Script = Sequence[bytes | Step | threading.Event]
+"""An event is waited for."""
 
 
 @dataclass
@@ -79,9 +81,11 @@ class ScriptedServer:
             except OSError:
                 self.seen.client_left.set()
 
-    def _do(self, connection: socket.socket, step: bytes | Step) -> None:
+    def _do(self, connection: socket.socket, step: bytes | Step | threading.Event) -> None:
         if isinstance(step, bytes):
             connection.sendall(step)
+        elif isinstance(step, threading.Event):
+            step.wait(EVENT_S)
         elif step is Step.HANG:
             if not connection.recv(1):
                 self.seen.client_left.set()

@@ -1,142 +1,27 @@
 """The actors `llm` and `rehearsal-llm` as processes, with a real broker and a real dispatcher."""
 
-import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
-import zmq
 
 from actors.rehearsal_llm.server import RehearsalServer
-from bus.addresses import Addresses
-from bus.codec import Stamp
-from bus.events import Publisher, Subscriber, wait_until_heard
-from bus.jobs import JobClient, Lease
-from bus.messages.base import Body, Message
-from bus.messages.jobs import Answer, Answered, Job, Parked
+from bus.messages.jobs import Answered, Parked
 from bus.messages.reply import ReplyDelta, ReplyFinished, ReplyStarted, ReplyWaiting
 from bus.messages.turn import Round
-from bus.settings import InstanceSettings, LlmSettings, RehearsalLlmSettings, Settings, dump_resolved
+from bus.settings import LlmSettings
 from bus.timings import FIRST_CLAUSE, FIRST_TOKEN, LAST_TOKEN, LLM_START
+from tests.contract.llm.bridge import DEADLINE_S, ROOT, Bench, llm_at
 from tests.fakes.llm_server import Script, ScriptedServer, Step
 
-ROOT = Path(__file__).parents[3]
-DEADLINE_S = 30.0
-POLL_MS = 50
 STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
 TOKEN = b'data: {"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":null}]}\n\n'
 FINISH = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
-
-
-class Bench:
-    """An instance with the planes and whichever actors a test starts; the test is the turn manager and the listener."""
-
-    def __init__(self, directory: Path, llm: LlmSettings) -> None:
-        self.addresses = Addresses(directory / "run", directory / "state")
-        self.addresses.prepare()
-        instance = InstanceSettings(str(self.addresses.runtime_dir), str(self.addresses.state_dir))
-        settings = Settings(instance=instance, llm=llm, rehearsal_llm=RehearsalLlmSettings(enabled=True))
-        self.addresses.config.write_bytes(dump_resolved(settings))
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self.events: list[Message] = []
-        self.leases: list[Lease] = []
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._notify.bind(str(self.addresses.notify_socket))
-        self._notify.setblocking(False)
-        self.statuses: list[str] = []
-
-    def open(self) -> None:
-        """Start the planes; listen."""
-        self.start("broker")
-        self.start("dispatcher")
-        stamp = Stamp("test", "1")
-        self._publisher = Publisher(self._context, self.addresses.events_in, stamp)
-        self._subscriber = Subscriber(self._context, self.addresses.events_out, ("reply.",))
-        wait_until_heard(self._publisher, self._subscriber, DEADLINE_S)
-        self._jobs = JobClient(self._context, self.addresses.jobs, stamp)
-        self._jobs.work("turn", self.leases.append)
-
-    def start(self, name: str) -> None:
-        """Start an actor, or start it again."""
-        environ = {**os.environ, **self.addresses.environ, "EARSHOT_CONFIG": str(self.addresses.config)}
-        environ["NOTIFY_SOCKET"] = str(self.addresses.notify_socket)
-        self.processes[name] = subprocess.Popen([sys.executable, "-m", "actors", name], env=environ, cwd=ROOT)
-
-    def end(self, name: str, number: signal.Signals) -> int:
-        """Send a signal, wait for the end, return the exit status."""
-        self.processes[name].send_signal(number)
-        return self.processes[name].wait(DEADLINE_S)
-
-    def ask(self, text: str, rounds: list[Round] | None = None) -> None:
-        """Submit the job of one turn."""
-        work = Answer(transcript=text, role="plain", system="You are kind.", max_tokens=64, rounds=rounds or [])
-        self._jobs.submit(Job(turn="t1", stream="mic", work=work, marks={"turn_end": 1}))
-
-    def until(self, condition: Callable[[], bool]) -> None:
-        """Handle what arrives until the condition holds."""
-        deadline_s = time.monotonic() + DEADLINE_S
-        while not condition():
-            assert time.monotonic() < deadline_s, f"it did not happen in time; statuses: {self.statuses}"
-            self._subscriber.socket.poll(POLL_MS)
-            self.events += self._subscriber.receive()
-            while self._jobs.monitor.poll(0):
-                self._jobs.notice_connection()
-            self._jobs.receive()
-            self._read_statuses()
-
-    def bodies(self, kind: type[Body]) -> list[Body]:
-        return [message.body for message in self.events if isinstance(message.body, kind)]
-
-    def answered(self) -> Job:
-        """Wait for the follow-up job of the turn manager."""
-        self.until(lambda: bool(self.leases))
-        return self.leases[-1].job
-
-    def close(self) -> None:
-        for process in self.processes.values():
-            process.kill()
-            process.wait(DEADLINE_S)
-        self._notify.close()
-        self._context.destroy(linger=0)
-
-    def _read_statuses(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                lines = self._notify.recv(65536).decode().splitlines()
-                self.statuses += [line.removeprefix("STATUS=") for line in lines if line.startswith("STATUS=")]
-
-
-@pytest.fixture
-def make_bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[LlmSettings], Bench]]:
-    benches: list[Bench] = []
-
-    def make(llm: LlmSettings) -> Bench:
-        bench = Bench(tmp_path_factory.mktemp("b"), llm)
-        benches.append(bench)
-        bench.open()
-        return bench
-
-    yield make
-    for bench in benches:
-        bench.close()
-
-
-@pytest.fixture
-def server() -> Iterator[RehearsalServer]:
-    with RehearsalServer().running() as running:
-        running.behave({"token_delay_ms": 0})
-        yield running
-
-
-def llm_at(url: str, model: str = "") -> LlmSettings:
-    return LlmSettings(url=url, model=model)
 
 
 def test_a_question_becomes_an_answer_that_is_published_as_it_comes(make_bench: Callable[[LlmSettings], Bench]) -> None:
@@ -260,6 +145,7 @@ def test_a_silent_server_is_told_once_and_given_up_when_the_time_for_the_answer_
     server.behave({"fault": "hang"})
     bench = make_bench(LlmSettings(url=server.base_url, model="", patience_s=0.2, first_token_timeout_s=1.0, answer_timeout_s=2.5))
     bench.start("llm")
+    bench.until(lambda: "talking to rehearsal" in bench.statuses)
     begin_s = time.monotonic()
     bench.ask("What is two plus two?")
     work = bench.answered().work

@@ -17,6 +17,7 @@ from actors.llm.tokens import TokenCounter
 from bus.clock import ManualClock
 from tests.fakes.llm_captures import capture
 from tests.fakes.llm_server import Script, ScriptedServer, Step
+from tests.waiting import wait_until
 
 DEADLINE_S = 20.0  # for what should happen at once
 SHORT_S = 0.1
@@ -278,6 +279,17 @@ def test_cancelling_closes_the_connection_so_that_the_server_stops() -> None:
         assert server.seen.client_left.wait(DEADLINE_S)
         with pytest.raises(errors.Cancelled):
             next(reply)
+
+
+def test_cancelling_closes_the_connection_though_the_server_has_not_sent_headers_yet() -> None:
+    with ScriptedServer([Step.HANG]).running() as server:
+        reply = client_of(server, first_token_s=300, stall_s=300, total_s=300).reply("tiny", MESSAGES, 64)
+        waiting = threading.Thread(target=_outcome, args=(reply,))
+        waiting.start()
+        wait_until(lambda: server.seen.requests)
+        reply.cancel()
+        assert server.seen.client_left.wait(DEADLINE_S)
+        waiting.join(DEADLINE_S)
 
 
 def _outcome(reply: ChatReply) -> BaseException:

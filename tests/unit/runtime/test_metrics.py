@@ -19,7 +19,7 @@ from bus.errors import SetupError
 from bus.messages.actor import ActorState, LossTold
 from bus.messages.base import Body, body_types
 from bus.messages.jobs import JobMoved
-from bus.messages.reply import ReplyDelta
+from bus.messages.reply import ReplyDelta, ReplyDiscarded
 from bus.messages.speech import SpeechSkipped, TranscriptFinal
 from bus.messages.turn import TurnFinished, TurnRecord
 from tests.examples import any_of
@@ -91,6 +91,14 @@ def test_the_hop_of_each_event_is_measured_by_topic() -> None:
     sheet.tell(SpeechSkipped(first_sample=0, speech_ms=60, minimum_ms=800))
     assert sheet.value("earshot_event_hop_seconds_sum", topic="speech.skipped") == pytest.approx(0.00025)
     assert sheet.value("earshot_speech_skipped_total") == 1
+
+
+def test_what_answers_ahead_of_time_cost_in_vain_is_counted() -> None:
+    sheet = Sheet()
+    for tokens in (0, 7):
+        sheet.tell(ReplyDiscarded(tokens=tokens, ms=120.0), "llm")
+    assert sheet.value("earshot_replies_discarded_total") == 2
+    assert sheet.value("earshot_reply_tokens_discarded_total") == 7
 
 
 def test_the_realtime_factor_is_the_time_to_transcribe_by_the_length_of_the_sound() -> None:
