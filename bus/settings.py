@@ -270,6 +270,9 @@ class LlmSettings(_Table, frozen=True):
     total_timeout_s: Annotated[float, Meta(gt=0.0, le=3600.0)] = 120.0
     """Longest time that one reply may take."""
     temperature: Annotated[float, Meta(ge=0.0, le=2.0)] = 0.7
+    preemptive: bool = True
+    """Whether the model is asked in the pause already, before it is certain that the speaker has finished; not where more must come
+    ("turn on the"), as far as `vad.endpoint` knows the language. Its answer is held back until then, and void when the speaker goes on."""
     system_role: Literal["auto", "system", "fold"] = "auto"
     """How the role reaches the model: as a system message, folded into the first user message, or as found out."""
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from actors.dialogue.ahead import may_go_on
 from actors.dialogue.manner import manner
 from actors.dialogue.silence import Silence
 from actors.dialogue.turns import HANDLED, Step, next_step
 from actors.dialogue.wake import Woken
+from actors.vad.endpoint import Words
 from bus.limits import MAX_NAME_CHARS
 from bus.messages.jobs import Heard, Job, LookedBack, Remember
 from bus.messages.reply import ReplyDelta, ReplyFinished, ReplyStarted
@@ -35,6 +37,7 @@ class Dialogue:
         self._runtime = runtime
         settings = runtime.settings.dialogue
         self._manner = manner(settings, runtime.settings.whisper.language)
+        self._words = Words(runtime.settings.whisper.language)
         self._woken = Woken(self._manner.follow_up_ms)
         if settings.wake:
             runtime.subscribe(WakeHeard.topic, self._on_wake)
@@ -49,12 +52,12 @@ class Dialogue:
         """Nothing is held."""
 
     def _on_lease(self, lease: Lease) -> None:
-        if lease.ahead:  # what is said and what is kept waits until the turn is over
-            lease.decline()
-            return
         job = lease.job
         start_ns = self._runtime.clock.monotonic_ns()
         step = next_step(self._manner, job.work, woken=self._is_woken(job, start_ns))
+        if lease.ahead and not self._may_go_on(step, job):
+            lease.decline()
+            return
         if step.say:
             has_asked = not isinstance(job.work, Heard | LookedBack)
             self._say(step.say, job.turn, job.stream, lease.reply_number + (AFTER_THE_MODEL if has_asked else 0))
@@ -64,6 +67,12 @@ class Dialogue:
             return
         marks = self._marks(job, step, start_ns)
         lease.done([Job(turn=job.turn, stream=job.stream, work=step.then, revision=job.revision, marks=marks)])
+
+    def _may_go_on(self, step: Step, job: Job) -> bool:
+        if not isinstance(job.work, Heard | LookedBack):
+            return False
+        verdict = self._words.by_words(job.work.transcript)
+        return may_go_on(step, verdict, preemptive=self._runtime.settings.llm.preemptive)
 
     def _is_woken(self, job: Job, now_ns: int) -> bool:
         """Whether speech is for us whatever its words: a detector of wake words says so, or a user who had it tried again."""

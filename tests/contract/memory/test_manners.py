@@ -162,6 +162,21 @@ def speculated(bench: Bench, turn: str, transcript: str) -> Job:
     return job
 
 
+def test_the_model_is_asked_ahead_of_time_and_nothing_is_told(make: MakeBench) -> None:
+    bench = make(GUIDE)
+    job = speculated(bench, "t1", "what time is it")
+    lease = bench.question()
+    assert (lease.ahead, lease.job.stage) == ("speculative", "answer")
+    bench.questions.append(lease)
+    bench.answer("Noon.")
+    bench.until(lambda: bench.moved("t1/answered/0", "ahead"))
+    assert bench.records("t1") == []
+    assert bench.stored() == []
+    bench.jobs.submit(job)
+    assert bench.finished("t1").reply == "Noon."
+    assert bench.questions == []
+
+
 @pytest.mark.parametrize(("transcript", "reply"), [("stop", ""), ("say that again", "I haven't said anything yet.")])
 def test_what_is_heard_outside_waits_until_it_is_wanted(make: MakeBench, transcript: str, reply: str) -> None:
     bench = make(GUIDE)
@@ -171,3 +186,21 @@ def test_what_is_heard_outside_waits_until_it_is_wanted(make: MakeBench, transcr
     assert (bench.finished("t1").state, bench.finished("t1").reply) == ("handled", reply)
     said = [message.body for message in bench.seen if isinstance(message.body, ReplyFinished)]
     assert said == ([ReplyFinished(attempt=1, text=reply, finish_reason="local")] if reply else [])  # ahead of time it would be 0
+
+
+def test_behind_words_after_which_more_must_come_the_model_is_asked_only_when_it_is_wanted(make: MakeBench) -> None:
+    bench = make(GUIDE)
+    job = speculated(bench, "t1", "set a timer for")
+    bench.until(lambda: bench.moved("t1/heard/0", "ahead"))
+    bench.jobs.submit(job)
+    assert bench.question().ahead == ""
+
+
+def test_whom_it_is_for_is_found_out_ahead_of_time_and_told_only_when_the_turn_is_over(make: MakeBench) -> None:
+    bench = make(STRICT)
+    job = speculated(bench, "t1", "what time is it")
+    bench.until(lambda: bench.moved("t1/looked-back/0", "ahead"))
+    assert bench.records("t1") == []
+    bench.jobs.submit(job)
+    assert bench.finished("t1").state == "ignored"
+    assert bench.questions == []
