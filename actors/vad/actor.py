@@ -38,7 +38,7 @@ class Vad:
         self._ears: dict[str, Ear] = {}
         self._open_engine()  # now, so that one that cannot be had is told of before anyone speaks
         runtime.subscribe(AudioOpened.topic, self._on_opened)
-        if self._endpointers:
+        if self._endpointers or self._partial_ms:
             runtime.subscribe(TranscriptPartial.topic, self._on_partial)
         runtime.jobs.resend()  # connects to the dispatcher, now: the first pause would not wait for that
         runtime.every(TICK_S, self._tick)
@@ -57,8 +57,8 @@ class Vad:
 
     def _on_partial(self, message: Message) -> None:
         partial, ear = message.body, self._ears.get(message.envelope.stream)
-        if ear is not None and isinstance(partial, TranscriptPartial) and partial.at_pause:
-            ear.on_words(message.envelope.turn, partial.revision, partial.text)
+        if ear is not None and isinstance(partial, TranscriptPartial):
+            ear.on_partial(message.envelope.turn, partial)
 
     def _look(self) -> list[str]:
         """Listen to every stream that has a source; return the streams that there are."""

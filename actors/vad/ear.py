@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from actors.vad.endpoint import Policy
 from actors.vad.hearing import Hearing, Told, to_note
 from actors.vad.lateness import Lateness
@@ -86,6 +88,7 @@ class Ear:
         self._partial_samples = partial_ms * SAMPLE_RATE_HZ // 1000
         self._next_partial = 0  # the sample at which the utterance so far is to be transcribed; 0: none is
         self._partial_ns = 0  # when that was done last
+        self._guess: tuple[str, speech.TranscriptPartial] | None = None  # what came of it last, and of which turn
         self._pause: Segment | None = None  # the present pause, if it was told in time
         self._unaccepted: deque[_Utterance] = deque()  # oldest first
         self._submitting = False  # the oldest is on its way to the dispatcher
@@ -102,11 +105,15 @@ class Ear:
         """Nothing would be lost if this ear were closed now."""
         return not self._hearing.is_open and not self._unaccepted
 
-    def on_words(self, turn: str, revision: int, text: str) -> None:
-        """The words of a turn up to a pause are known."""
+    def on_partial(self, turn: str, partial: speech.TranscriptPartial) -> None:
+        """What was said of a turn so far is known."""
         pause = self._pause
-        if self._policy is not None and pause is not None and (turn, revision) == (self._turn(pause.start_sample), pause.revision):
-            self._limit_silence(pause, self._policy.read(text))
+        if not partial.at_pause:
+            self._guess = (turn, partial)
+        elif (
+            self._policy is not None and pause is not None and (turn, partial.revision) == (self._turn(pause.start_sample), pause.revision)
+        ):
+            self._limit_silence(pause, self._policy.read(partial.text, partial.avg_logprob))
 
     def tick(self) -> None:
         """To be called each second."""
@@ -216,7 +223,15 @@ class Ear:
         so_far = self._hearing.so_far() if self._pause is None and now_ns - captured_ns <= LATE_NS else None
         if so_far is not None and now_ns - self._partial_ns >= self._partial_samples * 1_000_000_000 // SAMPLE_RATE_HZ // 2:
             self._partial_ns = now_ns
-            self._runtime.speculate(self._job(so_far, self._turn(so_far.start_sample), {}), so_far.pcm, partial=True)
+            self._runtime.speculate(self._with_guess(self._job(so_far, self._turn(so_far.start_sample), {})), so_far.pcm, partial=True)
+
+    def _with_guess(self, job: Job) -> Job:
+        """Whisper shows the words on which two partials agree as settled, and any of its workers may get the next."""
+        turn, before = self._guess or ("", None)
+        if before is None or turn != job.turn:
+            return job
+        work = msgspec.structs.replace(job.work, guess=before.text, guess_stable_chars=before.stable_chars)
+        return msgspec.structs.replace(job, work=work)
 
     def _on_pause(self, segment: Segment, turn: str, speech_end_ns: int) -> None:
         """A pause: let work on the utterance begin, in case this is its end, unless the sound is of long ago."""

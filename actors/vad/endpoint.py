@@ -79,6 +79,10 @@ class Words:
         return Verdict.UNSURE
 
 
+SURE_LOGPROB = -0.6
+"""A transcript of which Whisper was less sure than this proves nothing: cut off in the middle of a sentence, it likes to make up an end."""
+
+
 class Policy:
     """The limits of the pauses of one stream. Each call returns the silence limit that now holds for the present pause, ms."""
 
@@ -92,8 +96,10 @@ class Policy:
         self._by_sound = agreed(*(endpointer.by_sound(pcm) for endpointer in self._endpointers))
         return self._limits.of(self._by_sound)
 
-    def read(self, text: str) -> int:
-        """The words before the present pause are known."""
+    def read(self, text: str, avg_logprob: float = 0.0) -> int:
+        """The words before the present pause are known, and how sure Whisper was of them."""
+        if avg_logprob < SURE_LOGPROB:
+            return self._limits.of(self._by_sound)
         return self._limits.of(agreed(self._by_sound, *(endpointer.by_words(text) for endpointer in self._endpointers)))
 
 

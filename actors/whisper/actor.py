@@ -90,7 +90,10 @@ class Whisper:
         self._early[lease.id] = final
         if len(self._early) > MAX_EARLY:
             self._early.popitem(last=False)
-        self._publish(lease.job, TranscriptPartial(text=judgement.text, stable_chars=0, revision=lease.job.revision, at_pause=True))
+        at_pause = TranscriptPartial(
+            text=judgement.text, stable_chars=0, revision=lease.job.revision, at_pause=True, avg_logprob=final.avg_logprob
+        )
+        self._publish(lease.job, at_pause)
 
     def _on_committed(self, lease: str, job: Job) -> None:
         """What was heard ahead of time is the transcript."""

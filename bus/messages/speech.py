@@ -48,6 +48,8 @@ class TranscriptPartial(Body, frozen=True, kw_only=True):
     """How much of the turn was heard: frames of sound."""
     at_pause: bool = False
     """The speaker pauses, and this was heard with as much care as the final transcript: it will be that one if the pause is the end."""
+    avg_logprob: Annotated[float, Meta(ge=-1e6, le=1e6)] = 0.0
+    """At a pause: how sure the model was, as in `transcript.final`."""
 
 
 class TranscriptFinal(Body, frozen=True, kw_only=True):

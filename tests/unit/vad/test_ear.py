@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import msgspec
 import pytest
 import zmq
 
@@ -18,7 +19,7 @@ from bus.audio import AudioSource
 from bus.codec import Stamp
 from bus.jobs import Lease
 from bus.limits import FRAME_MS, FRAME_SAMPLES, SAMPLE_RATE_HZ
-from bus.messages.jobs import Heard, Job
+from bus.messages.jobs import Heard, Job, Transcribe
 from bus.messages.speech import TranscriptPartial
 from bus.settings import Settings
 from tests.fakes.audio_instance import Instance, settings
@@ -174,7 +175,9 @@ def test_the_words_of_a_whole_sentence_end_it_early_and_those_that_want_more_lat
     assert worker.ahead[1].job.turn == worker.ahead[2].job.turn
 
 
-def test_words_of_an_earlier_pause_move_nothing(instance: Instance, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+def test_words_of_another_pause_or_of_which_nobody_is_sure_move_nothing(
+    instance: Instance, context: zmq.Context[zmq.Socket[bytes]]
+) -> None:
     worker = Speech()
     microphone = begin(instance, context, worker)
     microphone.hear(SPEECH)
@@ -182,11 +185,17 @@ def test_words_of_an_earlier_pause_move_nothing(instance: Instance, context: zmq
     microphone.until(lambda: worker.ahead)
     ear, job = microphone.ear(), worker.ahead[0].job
     before = ear._hearing._segmenter._limit
-    for turn, revision in ((job.turn, job.revision - 1), (job.turn + "0", job.revision)):
-        ear.on_words(turn, revision, "Turn on the kitchen light.")
+    words = TranscriptPartial(text="Turn on the kitchen light.", stable_chars=0, revision=job.revision, at_pause=True)
+    for turn, said in (
+        (job.turn, msgspec.structs.replace(words, revision=job.revision - 1)),
+        (job.turn + "0", words),
+        (job.turn, msgspec.structs.replace(words, at_pause=False)),
+        (job.turn, msgspec.structs.replace(words, avg_logprob=-0.9)),
+    ):
+        ear.on_partial(turn, said)
         assert ear._hearing.is_open
         assert ear._hearing._segmenter._limit == before
-    ear.on_words(job.turn, job.revision, "Turn on the kitchen light.")
+    ear.on_partial(job.turn, words)
     assert not ear._hearing.is_open
 
 
@@ -228,6 +237,13 @@ def test_while_somebody_speaks_what_was_said_so_far_goes_ahead_as_a_partial(
     assert lease.payload is not None
     assert lease.payload in SPEECH
     assert lease.job.revision == len(lease.payload) // 960
+    guess = TranscriptPartial(text="Turn on the", stable_chars=4, revision=lease.job.revision)
+    microphone.ear().on_partial(lease.job.turn, guess)
+    microphone.hear(SPEECH[len(SPEECH) // 960 * 6 // 10 * 960 :])
+    microphone.until(lambda: len(worker.ahead + other.ahead) == 2)
+    work = (worker.ahead + other.ahead)[-1].job.work
+    assert isinstance(work, Transcribe)
+    assert (work.guess, work.guess_stable_chars) == ("Turn on the", 4)
 
 
 @pytest.mark.parametrize("dies", ["before it knows", "after the next one"])

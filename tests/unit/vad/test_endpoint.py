@@ -95,6 +95,7 @@ def test_without_words_the_fixed_limit_holds_and_with_them_their_own() -> None:
     assert policy.read("Turn on the kitchen light.") == 240
     assert policy.read("Turn on the.") == 1200
     assert policy.read("Anna.") == 600
+    assert policy.read("Turn on the kitchen light.", avg_logprob=-0.7) == 600
 
 
 def test_the_sound_is_heard_first_and_the_words_may_contradict_it() -> None:
