@@ -294,6 +294,15 @@ class RehearsalLlmSettings(_Table, frozen=True):
     """Delay before each further token."""
 
 
+class InterruptionSettings(_Table, frozen=True):
+    """What it takes to interrupt an answer."""
+
+    min_ms: Annotated[int, Meta(ge=90, le=5000)] = 240
+    """Speech for so long, pauses left out."""
+    min_words: Annotated[int, Meta(ge=0, le=20)] = 0
+    """And so many words of it; they come from partial transcripts, so with 1 or more it takes as long as those do."""
+
+
 class MemorySettings(_Table, frozen=True):
     """What was said, and how much of it the model is told again."""
 
@@ -395,6 +404,7 @@ class Settings(_Table, frozen=True):
     dialogue: DialogueSettings = DialogueSettings()
     llm: LlmSettings = LlmSettings()
     rehearsal_llm: RehearsalLlmSettings = RehearsalLlmSettings()
+    interruption: InterruptionSettings = InterruptionSettings()
     memory: MemorySettings = MemorySettings()
     jobs: JobsSettings = JobsSettings()
     network: NetworkSettings = NetworkSettings()

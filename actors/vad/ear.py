@@ -26,6 +26,7 @@ from bus.limits import FRAME_MS, FRAME_SAMPLES, SAMPLE_RATE_HZ
 from bus.losses import Cause
 from bus.messages import speech
 from bus.messages.audio import AudioGap
+from bus.messages.base import Body
 from bus.messages.jobs import Job, Transcribe
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ class Ear:
         self._next_partial = 0  # the sample at which the utterance so far is to be transcribed; 0: none is
         self._partial_ns = 0  # when that was done last
         self._guess: tuple[str, speech.TranscriptPartial] | None = None  # what came of it last, and of which turn
+        self._begun: SpeechStarted | None = None  # until there is enough speech
         self._pause: Segment | None = None  # the present pause, if it was told in time
         self._unaccepted: deque[_Utterance] = deque()  # oldest first
         self._submitting = False  # the oldest is on its way to the dispatcher
@@ -161,6 +163,8 @@ class Ear:
                 if self._lateness.is_stale(captured_ns, self._runtime.clock.monotonic_ns()):
                     self._runtime.count("frames-stale", stream=self._stream)
                 self._tell(self._hearing.push(pcm, captured_ns))
+                if self._begun is not None and self._hearing.voiced_ms >= self._runtime.settings.interruption.min_ms:
+                    self._confirm(self._begun)
                 if self._next_partial and self._hearing.next_sample >= self._next_partial:
                     self._transcribe_so_far(captured_ns)
                 self._commit()
@@ -199,6 +203,7 @@ class Ear:
             match event:
                 case SpeechStarted(start_sample=start_sample):
                     self._next_partial = (start_sample + self._partial_samples) if self._partial_samples else 0
+                    self._begun = event
                     self._publish(speech.SpeechStarted(first_sample=start_sample), turn)
                 case Paused(segment=segment):
                     self._on_pause(segment, turn, item.captured_ns)
@@ -207,14 +212,20 @@ class Ear:
                         self._pause = None
                         self._runtime.withdraw(turn)
                 case Skipped(start_sample=start_sample, speech_ms=speech_ms, minimum_ms=minimum_ms):
-                    self._next_partial = 0
+                    self._next_partial, self._begun = 0, None
                     self._publish(speech.SpeechSkipped(first_sample=start_sample, speech_ms=speech_ms, minimum_ms=minimum_ms), turn)
                 case Segment():
-                    self._pause, self._next_partial = None, 0
+                    self._pause, self._next_partial, self._begun = None, 0, None
                     self._submit(event, turn, item.captured_ns, hearing or self._hearing)
 
     def _turn(self, start_sample: int, hearing: Hearing | None = None) -> str:
         return f"{self._stream}-{(hearing or self._hearing).epoch}-{start_sample}"
+
+    def _confirm(self, begun: SpeechStarted) -> None:
+        """There is enough speech to interrupt somebody."""
+        self._begun = None
+        confirmed = speech.SpeechConfirmed(first_sample=begun.start_sample, speech_ms=self._hearing.voiced_ms)
+        self._publish(confirmed, self._turn(begun.start_sample))
 
     def _transcribe_so_far(self, captured_ns: int) -> None:
         """Somebody speaks: have what he said so far transcribed, for those who like to see it. Not while we are catching up."""
@@ -301,7 +312,7 @@ class Ear:
             told += hearing.flush()
         self._tell(told, hearing)
 
-    def _publish(self, body: speech.SpeechStarted | speech.SpeechSkipped | speech.SpeechEnded, turn: str) -> None:
+    def _publish(self, body: Body, turn: str) -> None:
         self._runtime.publish(body, turn=turn, stream=self._stream)
 
     def _commit(self, at_once: bool = False) -> None:

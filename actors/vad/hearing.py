@@ -75,6 +75,11 @@ class Hearing:
         return self._segmenter.is_open
 
     @property
+    def voiced_ms(self) -> int:
+        """How much of the open utterance is speech, pauses left out."""
+        return self._segmenter.voiced_ms
+
+    @property
     def frames_to_event(self) -> int:
         """The frame, counted from the next as 1, that can make something be told at the earliest."""
         return self._segmenter.frames_to_event

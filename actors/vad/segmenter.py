@@ -253,6 +253,11 @@ class Segmenter:
         return self._start_speech()
 
     @property
+    def voiced_ms(self) -> int:
+        """How much of the open utterance is speech, pauses left out."""
+        return sum(islice(self._speech, self._first, None)) * FRAME_MS if self.is_open else 0
+
+    @property
     def _silent(self) -> int:
         """How many frames there are since the last speech."""
         return len(self._frames) - 1 - self._last

@@ -16,6 +16,14 @@ class SpeechStarted(Body, frozen=True, kw_only=True):
     first_sample: Count
 
 
+class SpeechConfirmed(Body, frozen=True, kw_only=True):
+    """Someone has spoken for so long (`interruption.min_ms`) that it is no cough."""
+
+    topic: ClassVar[str] = "speech.confirmed"
+    first_sample: Count
+    speech_ms: AudioMs
+
+
 class SpeechSkipped(Body, frozen=True, kw_only=True):
     """Speech shorter than the minimum: not a turn."""
 

@@ -20,9 +20,9 @@ from bus.codec import Stamp
 from bus.jobs import Lease
 from bus.limits import FRAME_MS, FRAME_SAMPLES, SAMPLE_RATE_HZ
 from bus.messages.jobs import Heard, Job, Transcribe
-from bus.messages.speech import TranscriptPartial
+from bus.messages.speech import SpeechConfirmed, SpeechEnded, TranscriptPartial
 from bus.settings import Settings
-from tests.fakes.audio_instance import Instance, settings
+from tests.fakes.audio_instance import Instance, Listener, settings
 from tests.fakes.audio_speech import frames, jfk_pcm
 from tests.waiting import pump_until
 
@@ -197,6 +197,23 @@ def test_words_of_another_pause_or_of_which_nobody_is_sure_move_nothing(
         assert ear._hearing._segmenter._limit == before
     ear.on_partial(job.turn, words)
     assert not ear._hearing.is_open
+
+
+@pytest.mark.parametrize(("enough_ms", "times"), [(240, 1), (5000, 0)])
+def test_speech_is_confirmed_once_it_has_lasted(
+    instance: Instance, context: zmq.Context[zmq.Socket[bytes]], enough_ms: int, times: int
+) -> None:
+    listener = Listener(SpeechConfirmed.topic, SpeechEnded.topic)
+    instance.start_planes()
+    instance.start("listener", listener)
+    instance.start("whisper-1", Speech())
+    microphone = Microphone(instance, context)
+    microphone.listen(settings(vad=VAD, interruption={"min_ms": enough_ms}))
+    microphone.hear(SPEECH)
+    microphone.pause(40)
+    microphone.until(lambda: any(message.topic == SpeechEnded.topic for message in listener.messages))
+    confirmed = [message.body for message in listener.messages if isinstance(message.body, SpeechConfirmed)]
+    assert [body.speech_ms >= enough_ms for body in confirmed] == [True] * times
 
 
 def test_fixed_endpoints_heed_no_words(instance: Instance, context: zmq.Context[zmq.Socket[bytes]]) -> None:
