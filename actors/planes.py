@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 BEAT_INTERVAL_S = 1.0
 ANSWER_MARGIN_S = 10.0
+SAY_S = 30.0
+"""Extended for as long as the voice is at it."""
 
 
 class BrokerActor:
@@ -64,8 +66,9 @@ class DispatcherActor:
             Stamp(runtime.name, runtime.incarnation),
             runtime.clock,
             max_attempts=settings.jobs.max_attempts,
-            deadlines_s={"transcribe": 30.0, "answer": settings.llm.total_timeout_s + ANSWER_MARGIN_S},
+            deadlines_s={"transcribe": 30.0, "answer": settings.llm.total_timeout_s + ANSWER_MARGIN_S, "say": SAY_S},
             hedge_after_s=settings.jobs.hedge_after_s,
+            unserved=("say",) if settings.tts.engine == "none" else (),
             limit=Limit(runtime.incarnation.rpartition(".")[0] or runtime.incarnation, settings.jobs.resume_max_age_s),
             on_moved=self._on_moved,
             on_trouble=self._on_trouble,

@@ -20,6 +20,8 @@ ACTORS = {
     "dialogue": "actors.dialogue.actor:Dialogue",
     "memory": "actors.memory.actor:Memory",
     "llm": "actors.llm.actor:Llm",
+    "tts": "actors.tts.actor:Tts",
+    "speaker": "actors.speaker.actor:Speaker",
     "metrics": "actors.metrics.actor:Metrics",
     "recorder": "actors.recorder.actor:Recorder",
     "gate": "actors.gate:Gate",

@@ -20,7 +20,22 @@ from bench.result import Result
 from bench.system import is_busy, machine
 from bus.errors import EarshotError
 
-BENCHMARKS = ("events", "audio", "stopped", "jobs", "start", "idle", "recovery", "turns", "latency", "ahead", "models", "window", "pool")
+BENCHMARKS = (
+    "events",
+    "audio",
+    "stopped",
+    "jobs",
+    "start",
+    "idle",
+    "recovery",
+    "turns",
+    "voice",
+    "latency",
+    "ahead",
+    "models",
+    "window",
+    "pool",
+)
 WITH_MODELS = ("models", "pool")
 PAGE_WIDTH = 140
 """Of what is not printed on a terminal, columns."""

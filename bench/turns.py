@@ -30,7 +30,7 @@ OURS = tuple(part for part in WAITED if part not in NOT_OURS)
 def measure() -> list[Result]:
     """The overhead of the pipeline in each turn, how late the end of speech is decided, and how exactly the parts add up."""
     with assistant("vad.endpoint=fixed") as running:
-        turns = [turn["timings_ms"] for turn in _hear(running)]
+        turns = [turn["timings_ms"] for turn in hear(running)]
         silence_limit_s = load_resolved(running.addresses.config).vad.endpointing.silence_limit_s
     silence_ms = math.ceil(silence_limit_s * 1000 / FRAME_MS) * FRAME_MS
     waits = [timings for timings in turns if TOTAL_TO_FIRST_TOKEN in timings]
@@ -82,7 +82,7 @@ def sum_error_ms(timings_ms: Mapping[str, float]) -> float:
     return round(max(errors), 6)
 
 
-def _hear(running: Assistant) -> list[dict[str, Any]]:
+def hear(running: Assistant) -> list[dict[str, Any]]:
     """Let the assistant hear the files, and return its turns."""
     files = (str(SPEECH / name) for name in FILES)
     argv = command("supervisor.cli", "hear", "--json", "--pace", "real", *files)

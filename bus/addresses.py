@@ -111,6 +111,11 @@ class Addresses:
         return self.runtime_dir / "notify"
 
     @property
+    def voice(self) -> str:
+        """Sound for the loudspeaker."""
+        return f"ipc://{self.runtime_dir}/voice"
+
+    @property
     def control(self) -> str:
         return f"ipc://{self.runtime_dir}/control"
 

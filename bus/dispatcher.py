@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 
 import zmq
@@ -80,6 +80,7 @@ class Dispatcher:
         max_attempts: int,
         deadlines_s: Mapping[str, float],
         hedge_after_s: float,
+        unserved: Collection[str] = (),
         limit: Limit,
         on_moved: Callable[[Job, JobMoved], None],
         on_trouble: Callable[[str], None],
@@ -89,11 +90,11 @@ class Dispatcher:
         moment: Callable[[], Moment] = this_moment,
     ) -> None:
         """`deadlines_s` gives the length of a lease by stage. `hedge_after_s`: how long a transcription may take beyond the length of
-        its sound until a second worker may have it too; 0: for ever. `limit` says which open turns are too old to be taken up.
+        its sound until a second worker may have it too; 0: for ever. A job for one of the queues `unserved` is given up at once. `limit`
+        says which open turns are too old to be taken up.
 
-        `on_trouble` gets a line for the user when jobs cannot be taken, and an empty one when they can again; `on_bad` is told of each
-        message that does not follow the protocol, `on_count` of each thing to be counted and its job, `on_left` how many turns were
-        too old and when the oldest of them was spoken (wall time, ns).
+        `on_trouble` gets a line for the user when jobs cannot be taken, and an empty one when they can again; `on_bad` each bad message,
+        `on_count` what is to be counted and its job, `on_left` how many turns were too old and when the oldest was spoken (wall time, ns).
         """
         self._spool = spool
         self._clock = clock
@@ -108,7 +109,7 @@ class Dispatcher:
         self._unsaid: list[Callable[[], object]] = []
         self._sweep_at_ns: int | None = None
         self._tidy_at_ns: int | None = None
-        self._board = Board(max_attempts)
+        self._board = Board(max_attempts, frozenset(unserved))
         self._given_up = GivenUp(spool, self._board, clock, moment, on_count=on_count, on_moved=self._moved, wipe=self._plan_wiping)
         self._left: list[Stored] = []
         self._load(limit)
@@ -445,7 +446,9 @@ class Dispatcher:
         """Lease what can be leased; then say what was held back for it."""
         with self._trouble.caught():
             for entry in self._board.spent(self._clock.monotonic_ns()):
-                self._park(entry, entry.reason or "its worker died", "")
+                self._park(
+                    entry, entry.reason or ("there is no worker for it" if self._board.is_unserved(entry) else "its worker died"), ""
+                )
             all_there = False
             while not all_there:
                 all_there = True

@@ -10,7 +10,7 @@ import msgspec
 from bus.clock import Clock
 from bus.leases import Board, Entry
 from bus.losses import Cause
-from bus.messages.jobs import MAX_LISTED_JOBS, Job, JobMoved, JobsState, Parked, ParkedSettled, Remember
+from bus.messages.jobs import MAX_LISTED_JOBS, Job, JobMoved, JobsState, Parked, ParkedSettled, Remember, Say
 from bus.moments import Moment
 from bus.spool import Spool
 from bus.timings import RETRIED
@@ -40,12 +40,19 @@ class GivenUp:
         self._wipe = wipe
 
     def give_up(self, entry: Entry, reason: str, *, aloud: bool = True) -> Entry:
-        """Within a transaction: set a job aside, and add the notice from which the user hears of it. A notice itself is replaced."""
+        """Within a transaction: set a job aside, and add the notice from which the user hears of it. A notice itself is replaced.
+
+        Of a reply that could not be spoken the user is owed nothing more: it was shown, and is kept.
+        """
         job = entry.lost_by([*entry.awaited, *entry.holds], self._clock.monotonic_ns(), reason)
         work = job.work
+        notice: Parked | Remember
         if isinstance(work, Parked):
             self._spool.finish(job.id)
             notice = msgspec.structs.replace(work, aloud=aloud)
+        elif isinstance(work, Say):
+            self._spool.finish(job.id)
+            notice = msgspec.structs.replace(work.then, detail="; ".join(filter(None, (work.then.detail, f"not spoken: {reason}"))))
         else:
             self._spool.park(job.id, reason, self._moment().wall_ns)
             notice = Parked(failed_stage=job.stage, reason=reason, transcript=getattr(work, "transcript", ""), aloud=aloud)

@@ -161,6 +161,8 @@ class Board:
     """All open jobs, all workers, all leases."""
 
     max_attempts: int
+    unserved: frozenset[str] = frozenset()
+    """Queues without workers in this configuration."""
     entries: dict[str, Entry] = field(default_factory=dict)
     workers: dict[str, Worker] = field(default_factory=dict)
 
@@ -285,8 +287,13 @@ class Board:
 
     def spent(self, now_ns: int) -> list[Entry]:
         """Jobs that have had all their attempts and that nobody may come back with any more: the dispatcher was dead when the last
-        attempt ended, or died of it."""
-        return [entry for entry in self.entries.values() if self._is_ready(entry, now_ns) and self.exhausted(entry)]
+        attempt ended, or died of it. And jobs for which there is no worker in this configuration."""
+        due = (entry for entry in self.entries.values() if self._is_ready(entry, now_ns))
+        return [entry for entry in due if self.exhausted(entry) or self.is_unserved(entry)]
+
+    def is_unserved(self, entry: Entry) -> bool:
+        """Whether nobody can ever have the job: the configuration that its queue belonged to is gone."""
+        return entry.job.queue in self.unserved
 
     def taker(self, job: Job, turn_order: int, ending: str, taken: Collection[str]) -> Worker | None:
         """Who may have a job at once that is about to come to be, in the same step in which the job `ending` ends and the workers

@@ -37,6 +37,8 @@ EVENT_HIGH_WATER_MARK = 1_000
 AUDIO_HIGH_WATER_MARK = 400  # 12 s of live frames; the ring behind the history socket holds the rest
 HISTORY_HIGH_WATER_MARK = 100  # answers of up to 1.5 s of sound, for a reader that does not read them
 JOB_HIGH_WATER_MARK = 1_000
+VOICE_HIGH_WATER_MARK = 100  # pieces of the voice, of up to MAX_VOICE_BYTES
+MAX_VOICE_BYTES = 1 << 16
 MAX_EVENT_BYTES = MAX_HEAD_BYTES  # events carry no payload; a slow reader is kept EVENT_HIGH_WATER_MARK of them
 HANDSHAKE_MS = 5_000  # a connection that does not say what it is by then is closed
 
@@ -49,4 +51,5 @@ TCP_HEARTBEAT_TIMEOUT_MS = 4_000
 assert MAX_UTTERANCE_S * SAMPLE_RATE_HZ * SAMPLE_BYTES <= MAX_PAYLOAD_BYTES, "an utterance must fit into one job"
 assert MAX_UTTERANCE_S * 1000 <= MAX_AUDIO_MS, "an utterance's length must pass its own bounds"
 assert 3 * 4 * MAX_TEXT_CHARS + 2 * 4 * MAX_LINE_CHARS < MAX_HEAD_BYTES, "a turn, and what was said before it, must fit into one message"
+assert MAX_VOICE_BYTES <= MAX_PAYLOAD_BYTES, "a piece of the voice must fit into one message"
 assert HISTORY_CHUNK_FRAMES * FRAME_BYTES <= MAX_PAYLOAD_BYTES, "a piece of history must fit into one message"

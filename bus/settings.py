@@ -303,6 +303,47 @@ class InterruptionSettings(_Table, frozen=True):
     """And so many words of it; they come from partial transcripts, so with 1 or more it takes as long as those do."""
 
 
+class TtsSettings(_Table, frozen=True):
+    """The voice: text to sound."""
+
+    engine: Literal["espeak", "piper", "openai", "none"] = "espeak"
+    """`none`: answers are shown and not spoken; then there is no `speaker` either."""
+    voice: str = ""
+    """espeak: a voice's name, such as `en`, `en-us+f3` or `de`. openai: what the server calls it. Empty: the engine's own."""
+    rate_wpm: Annotated[int, Meta(ge=80, le=450)] = 175
+    """Words a minute. Piper speaks as its voice does."""
+    piper_command: str = ""
+    """Reads text on standard input and writes raw int16 mono PCM, as `piper --model VOICE.onnx --output-raw` does."""
+    piper_rate_hz: Annotated[int, Meta(ge=0, le=192_000)] = 0
+    """Of that PCM. 0: as VOICE.onnx.json says."""
+    url: Annotated[str, Meta(pattern="^(https?://[^ ]+)?$", description="an http:// or https:// address, or empty")] = ""
+    """openai: base address of a server, ending before `/audio/speech`."""
+    model: str = ""
+    """openai: the model to ask for."""
+    api_key_env: str = "EARSHOT_TTS_API_KEY"
+    """openai: environment variable with the API key; unset or empty: no key is sent."""
+    timeout_s: Annotated[float, Meta(gt=0.0, le=600.0)] = 10.0
+    """Longest wait for the next piece of sound; then the rest of the answer is shown and not spoken."""
+    load_timeout_s: Annotated[float, Meta(gt=0.0, le=3600.0)] = 60.0
+    """Longest time that loading the voice may take; then the actor counts as hung."""
+
+
+class SpeakerSettings(_Table, frozen=True):
+    """Where the voice is heard."""
+
+    output: Literal["device", "file", "none"] = "device"
+    """`none`: it takes its time and nothing is heard."""
+    device: str | int = ""
+    """Name (any part of it) or index of the output device; empty: the system's default."""
+    file: str = ""
+    """WAV file for output `file`. What is there is added to, when it is of the same rate."""
+    pace: Literal["real", "fast"] = "real"
+    """Whether a file, or nothing, takes as long as the sound does."""
+    volume: Percent = 1.0
+    duck: Percent = 0.25
+    """Share of the volume that is left while somebody else may be about to speak."""
+
+
 class MemorySettings(_Table, frozen=True):
     """What was said, and how much of it the model is told again."""
 
@@ -405,6 +446,8 @@ class Settings(_Table, frozen=True):
     llm: LlmSettings = LlmSettings()
     rehearsal_llm: RehearsalLlmSettings = RehearsalLlmSettings()
     interruption: InterruptionSettings = InterruptionSettings()
+    tts: TtsSettings = TtsSettings()
+    speaker: SpeakerSettings = SpeakerSettings()
     memory: MemorySettings = MemorySettings()
     jobs: JobsSettings = JobsSettings()
     network: NetworkSettings = NetworkSettings()

@@ -44,8 +44,12 @@ FIRST_SHOWN: Final = "first_shown"
 Without it the first piece was told when it was there."""
 FIRST_CLAUSE: Final = "first_clause"
 """The piece of the reply that ends its first clause was there: what can be spoken while the rest is still being made."""
+FIRST_SOUND: Final = "first_sound"
+"""The first sample of the spoken reply was heard."""
 LAST_TOKEN: Final = "last_token"
 """The reply was complete."""
+LAST_SOUND: Final = "last_sound"
+"""The last sample of the spoken reply was heard."""
 REMEMBERED: Final = "remembered"
 """The turn was about to be written into the memory store; it is over."""
 RETRIED: Final = "retried"
@@ -64,7 +68,9 @@ PARTS: Final[Mapping[str, str]] = {
     "first_token": FIRST_TOKEN,
     "release": FIRST_SHOWN,
     "first_clause": FIRST_CLAUSE,
+    "first_sound": FIRST_SOUND,
     "generate": LAST_TOKEN,
+    "speak": LAST_SOUND,
     "closing": REMEMBERED,
 }
 """The parts of a turn in their order, each with the mark that ends it; the first begins with SPEECH_END.
@@ -73,13 +79,17 @@ endpoint_wait: silence waited out, until the end was decided. submit: handing th
 Whisper worker. transcribe: speech to text. turn_wait: the transcript on its way, and waiting for earlier turns of its stream.
 turn_logic: deciding what to do. recall_wait: on the way to memory. recall: finding the context. llm_queue: on the way to the
 bridge. first_token: from the request to the first piece of the reply. release: of an answer made ahead, until its words may be told.
-first_clause: from there to the end of its first clause. generate: from there to the whole reply. closing: the reply on its way to memory.
+first_clause: from there to the end of its first clause. first_sound: from there until it is heard, with a voice. generate: from there to
+the whole reply. speak: from there until all of it has been heard. closing: the reply on its way to memory.
 """
 
 WAITED: Final = tuple(PARTS)[: tuple(PARTS).index("release") + 1]
 """The parts that the wait for the first word is made of."""
 
-AHEAD: Final[Mapping[str, str]] = {part: f"{part}_ahead" for part in tuple(PARTS)[tuple(PARTS).index("transcribe") :] if part != "release"}
+_NEVER_AHEAD: Final = ("release", "first_sound", "speak")
+AHEAD: Final[Mapping[str, str]] = {
+    part: f"{part}_ahead" for part in tuple(PARTS)[tuple(PARTS).index("transcribe") :] if part not in _NEVER_AHEAD
+}
 """The parts that may be done ahead, each with the name of its time ahead."""
 
 TOTAL: Final = "total"

@@ -58,7 +58,9 @@ _SORTS: Final = {
     "first_token": _Sort("first token", FIRST_WORD, WORK, ("answer", "parked", "heard"), "llm"),
     "release": _Sort("let out the words", FIRST_WORD, QUEUE, ("answer",), "llm"),
     "first_clause": _Sort("first clause", REST, WORK, ("answer", "parked", "heard"), "llm"),
+    "first_sound": _Sort("first sound", REST, WORK, ("say",), "tts"),
     "generate": _Sort("rest of the reply", REST, WORK, ("answer", "parked", "heard"), "llm"),
+    "speak": _Sort("speak", REST, WORK, ("say",), "speaker"),
     "closing": _Sort("way to memory", REST, QUEUE, (), "memory"),
 }
 assert list(_SORTS) == list(PARTS), "every part is of a sort"

@@ -53,6 +53,7 @@ def plan(settings: Settings, placement: Placement, *, foreground: bool) -> list[
         "llm",
         "vad",
         *["rehearsal-llm"] * settings.rehearsal_llm.enabled,
+        *["speaker", "tts"] * (settings.tts.engine != "none"),
         *["gate"] * bool(settings.network.listen),
     ]
     children = base + [_actor(name, light, settings) for name in names]

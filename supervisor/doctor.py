@@ -22,7 +22,7 @@ from typing import Any, Final, Literal
 
 from bus.addresses import Addresses
 from bus.errors import AddressError
-from bus.settings import REHEARSAL_URL, InstanceSettings, LlmSettings, MicSettings, Settings, WhisperSettings
+from bus.settings import REHEARSAL_URL, InstanceSettings, LlmSettings, MicSettings, Settings, TtsSettings, WhisperSettings
 from supervisor.placement import plan_for
 from supervisor.topology import Topology, format_cpu_list, this_machine
 
@@ -44,6 +44,31 @@ from bus.errors import EarshotError
 devices = sounddevice.query_devices()
 try:
     print(devices[find_device(sys.argv[1], devices, sounddevice.default.device[0])]["name"])
+except EarshotError as error:
+    sys.exit(str(error))
+"""
+LOUDSPEAKER_PROBE: Final = """
+import sys
+try:
+    import sounddevice
+except OSError as error:
+    sys.exit(str(error))
+from actors.speaker.device import find_output
+from bus.errors import EarshotError
+devices = sounddevice.query_devices()
+try:
+    print(devices[find_output(sys.argv[1], devices, sounddevice.default.device[1])]["name"])
+except EarshotError as error:
+    sys.exit(str(error))
+"""
+VOICE_PROBE: Final = """
+import sys
+from actors.tts.engines import load
+from bus.errors import EarshotError
+from bus.settings import TtsSettings
+engine, voice, command, rate_hz, timeout_s = sys.argv[1:]
+try:
+    load(TtsSettings(engine=engine, voice=voice, piper_command=command, piper_rate_hz=int(rate_hz), timeout_s=float(timeout_s))).close()
 except EarshotError as error:
     sys.exit(str(error))
 """
@@ -88,6 +113,8 @@ def run_checks(settings: Settings, environ: Mapping[str, str] = os.environ) -> I
         ("model", partial(check_model, settings.whisper)),
         ("microphone", partial(check_microphone, settings.mic)),
         ("llm", partial(check_llm, settings.llm, environ)),
+        ("voice", partial(check_voice, settings.tts)),
+        ("loudspeaker", partial(check_loudspeaker, settings)),
         ("cores", partial(check_cores, settings.whisper)),
         ("runtime dir", partial(check_runtime_dir, settings.instance)),
         ("state dir", partial(check_state_dir, settings.instance)),
@@ -161,6 +188,52 @@ def check_microphone(mic: MicSettings, timeout_s: float = PROBE_TIMEOUT_S) -> Ch
         if ctypes.util.find_library("portaudio") is None:
             advice = "install PortAudio, on Debian and Ubuntu: apt install libportaudio2"
         return Check("microphone", "error", str(error), advice)
+
+
+def check_voice(tts: TtsSettings) -> Check:
+    """The engine can speak."""
+    if tts.engine == "none":
+        return Check("voice", "ok", "none wanted (tts.engine is none)")
+    if tts.engine == "openai":
+        return _check_voice_server(tts)
+    try:
+        probe(VOICE_PROBE, tts.engine, tts.voice, tts.piper_command, str(tts.piper_rate_hz), str(tts.timeout_s))
+    except ProbeHung as error:
+        return Check("voice", "error", f"{tts.engine}: {error}", "see tts.engine")
+    except ProbeError as error:
+        return Check("voice", "error", str(error), 'or keep it silent with tts.engine = "none"')
+    return Check("voice", "ok", tts.engine)
+
+
+def _check_voice_server(tts: TtsSettings) -> Check:
+    import requests
+
+    session = requests.Session()
+    session.trust_env = False
+    try:
+        session.get(f"{tts.url.rstrip('/')}/models", allow_redirects=False, timeout=LLM_ANSWER_S)
+    except requests.RequestException:
+        return Check("voice", "error", f"nobody answers at {tts.url}", "start the voice server, or set tts.url")
+    return Check("voice", "ok", f"{tts.model} at {tts.url}")
+
+
+def check_loudspeaker(settings: Settings, timeout_s: float = PROBE_TIMEOUT_S) -> Check:
+    """There is one, as far as can be told without playing on it."""
+    speaker = settings.speaker
+    if settings.tts.engine == "none" or speaker.output == "none":
+        return Check("loudspeaker", "ok", "none wanted")
+    if speaker.output == "file":
+        there = Path(speaker.file).parent.is_dir()
+        return Check("loudspeaker", "ok" if there else "error", f"file {speaker.file}", "" if there else "set speaker.file")
+    try:
+        return Check("loudspeaker", "ok", probe(LOUDSPEAKER_PROBE, str(speaker.device), timeout_s=timeout_s))
+    except ProbeHung as error:
+        return Check("loudspeaker", "error", f"the audio system: {error}", "restart it (PipeWire or PulseAudio)")
+    except ProbeError as error:
+        advice = 'see speaker.device; without one: tts.engine = "none"'
+        if ctypes.util.find_library("portaudio") is None:
+            advice = "install PortAudio, on Debian and Ubuntu: apt install libportaudio2"
+        return Check("loudspeaker", "warning", str(error), advice)
 
 
 def check_llm(llm: LlmSettings, environ: Mapping[str, str]) -> Check:

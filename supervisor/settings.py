@@ -31,6 +31,7 @@ Table = dict[str, Any]
 
 _FILE_KEYS: Final = (
     ("mic", "file"),
+    ("speaker", "file"),
     ("memory", "database"),
     ("rehearsal_llm", "script"),
     ("instance", "runtime_dir"),
@@ -350,6 +351,7 @@ def _contradictions(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]
     yield from _vad_contradictions(settings)
     yield from _source_contradictions(settings)
     yield from _model_contradictions(settings)
+    yield from _voice_contradictions(settings)
     if settings.network.listen:
         yield from _network_contradictions(settings)
     dialogue, llm = settings.dialogue, settings.llm
@@ -400,6 +402,19 @@ def _source_contradictions(settings: Settings) -> Iterator[tuple[tuple[str, ...]
     if settings.launcher.until == "source-ends" and mic.source not in ("file", "stdin"):
         keys = ("launcher.until", "mic.source")
         yield keys, f'is "source-ends", but a source "{mic.source}" never ends; use "stopped"'
+
+
+def _voice_contradictions(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
+    tts, speaker = settings.tts, settings.speaker
+    if tts.engine == "piper" and not tts.piper_command:
+        yield ("tts.piper_command", "tts.engine"), 'is needed when tts.engine is "piper"'
+    for name in ("url", "model"):
+        if tts.engine == "openai" and not getattr(tts, name):
+            yield (f"tts.{name}", "tts.engine"), 'is needed when tts.engine is "openai"'
+    if tts.engine != "none" and speaker.output == "file" and not speaker.file:
+        yield ("speaker.file", "speaker.output"), 'is needed when speaker.output is "file"'
+    if tts.engine != "none" and tts.load_timeout_s > settings.launcher.ready_timeout_s:
+        yield ("tts.load_timeout_s", "launcher.ready_timeout_s"), "is longer than launcher.ready_timeout_s, which would end it first"
 
 
 def _network_contradictions(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:

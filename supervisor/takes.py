@@ -219,7 +219,9 @@ COMPARED_PARTS: Final[Mapping[str, tuple[str, ...]]] = {
     "transcribe": ("transcribe",),
     "first token": ("first_token",),
     "pipeline": tuple(
-        part for part in PARTS if part not in ("endpoint_wait", "transcribe", "first_token", "first_clause", "generate", "closing")
+        part
+        for part in PARTS
+        if part not in ("endpoint_wait", "transcribe", "first_token", "first_clause", "first_sound", "generate", "speak", "closing")
     ),
     "wait": (TOTAL_TO_FIRST_TOKEN,),
 }

@@ -24,8 +24,10 @@ def _example(info: mi.Type) -> Any:
             return values | ({tag_field: tag} if tag_field else {})
         case mi.StrType():
             return "text"
-        case mi.IntType(multiple_of=step):
-            return step or 7
+        case mi.LiteralType(values=values):
+            return values[0]
+        case mi.IntType(ge=least, multiple_of=step):
+            return max(step or 7, least or 0)
         case mi.FloatType():
             return 0.5
         case mi.BoolType():
@@ -56,6 +58,8 @@ def _strategy(info: mi.Type) -> st.SearchStrategy[Any]:
         case mi.StrType(min_length=least, max_length=longest, pattern=pattern):
             alphabet = NO_CONTROLS if pattern else ANY_CHARACTER
             return st.text(alphabet, min_size=least or 0, max_size=min(longest or 40, 40))
+        case mi.LiteralType(values=values):
+            return st.sampled_from(values)
         case mi.IntType(ge=least, le=most, multiple_of=step):
             step = step or 1
             least, most = -(2**63) if least is None else least, 2**63 - 1 if most is None else most

@@ -11,7 +11,7 @@ from actors.dialogue.turns import HANDLED, Step, next_step
 from actors.dialogue.wake import Woken
 from actors.vad.endpoint import Words
 from bus.limits import MAX_NAME_CHARS
-from bus.messages.jobs import Heard, Job, LookedBack, Remember
+from bus.messages.jobs import Answered, AnyWork, Heard, Job, LookedBack, Remember, Say
 from bus.messages.reply import ReplyDelta, ReplyFinished, ReplyStarted
 from bus.messages.speech import SpeechSkipped, SpeechStarted, WakeHeard
 from bus.messages.turn import TurnFinished
@@ -38,6 +38,7 @@ class Dialogue:
         settings = runtime.settings.dialogue
         self._manner = manner(settings, runtime.settings.whisper.language)
         self._words = Words(runtime.settings.whisper.language)
+        self._has_voice = runtime.settings.tts.engine != "none"
         self._woken = Woken(self._manner.follow_up_ms)
         if settings.wake:
             runtime.subscribe(WakeHeard.topic, self._on_wake)
@@ -58,15 +59,24 @@ class Dialogue:
         if lease.ahead and not self._may_go_on(step, job):
             lease.decline()
             return
+        number = lease.reply_number + (0 if isinstance(job.work, Heard | LookedBack) else AFTER_THE_MODEL)
         if step.say:
-            has_asked = not isinstance(job.work, Heard | LookedBack)
-            self._say(step.say, job.turn, job.stream, lease.reply_number + (AFTER_THE_MODEL if has_asked else 0))
+            self._say(step.say, job.turn, job.stream, number)
+        elif isinstance(job.work, Answered):
+            number = job.work.attempt
         if step.then is None:
             self._runtime.log.warning("turn not remembered", turn=job.turn)
             lease.done()
             return
         marks = self._marks(job, step, start_ns)
-        lease.done([Job(turn=job.turn, stream=job.stream, work=step.then, revision=job.revision, marks=marks)])
+        work = self._aloud(step.then, number)
+        lease.done([Job(turn=job.turn, stream=job.stream, work=work, revision=job.revision, marks=marks)])
+
+    def _aloud(self, then: AnyWork, attempt: int) -> AnyWork:
+        """With a voice, the reply of that number is said before the turn is remembered."""
+        if self._has_voice and isinstance(then, Remember) and then.reply.strip():
+            return Say(attempt=attempt, then=then)
+        return then
 
     def _may_go_on(self, step: Step, job: Job) -> bool:
         if not isinstance(job.work, Heard | LookedBack):
@@ -137,4 +147,4 @@ class Dialogue:
         text = self._manner.texts.silence
         self._say(text, turn, stream, attempt=1)
         work = Remember(role=self._manner.role, state=HANDLED, transcript="", reply=text, detail="silence")
-        self._runtime.submit(Job(turn=turn, stream=stream, work=work))
+        self._runtime.submit(Job(turn=turn, stream=stream, work=self._aloud(work, attempt=1)))

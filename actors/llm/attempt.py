@@ -91,7 +91,10 @@ class Attempt:
         marks = {LLM_START: self._sent_ns, FIRST_TOKEN: self._arrived_ns[0], FIRST_CLAUSE: clause_ns, LAST_TOKEN: complete_ns}
         whole = "".join(self._pieces).rstrip()
         reason = reply.finished.finish_reason
-        return Answered(transcript=work.transcript, role=work.role, reply=whole, finish_reason=reason, model=model), marks
+        answered = Answered(
+            transcript=work.transcript, role=work.role, reply=whole, finish_reason=reason, model=model, attempt=self._number
+        )
+        return answered, marks
 
     def may_continue(self, engine: Engine, error: errors.LlmError) -> bool:
         """Whether `make` is to be called again after this error, to go on where the reply broke off.

@@ -1,6 +1,6 @@
 """Every message of the bus, one file per domain. Importing this package registers them all."""
 
-from bus.messages import actor, audio, control, jobs, record, reply, speech, turn
+from bus.messages import actor, audio, control, jobs, record, reply, speech, turn, voice
 from bus.messages.base import Body, Envelope, Message, body_type, body_types
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "reply",
     "speech",
     "turn",
+    "voice",
 ]

@@ -119,6 +119,8 @@ class Answered(Work, frozen=True, kw_only=True, tag="answered"):
     reply: Text
     finish_reason: Line
     model: Line
+    attempt: Count = 0
+    """The number of the reply, as in `reply.*`."""
 
 
 class Remember(Work, frozen=True, kw_only=True, tag="remember"):
@@ -132,6 +134,16 @@ class Remember(Work, frozen=True, kw_only=True, tag="remember"):
     detail: Line = ""
 
 
+class Say(Work, frozen=True, kw_only=True, tag="say"):
+    """Say the reply aloud, all that has not been heard of it yet. It may have been begun from the events."""
+
+    queue: ClassVar[str] = "say"
+    attempt: Count
+    """The number of the reply, as in `reply.*`."""
+    then: Remember
+    """What follows, with the whole reply in it. Of a reply that was cut it keeps what was heard."""
+
+
 class Parked(Work, frozen=True, kw_only=True, tag="parked"):
     """A job of this turn was given up; the user must be told."""
 
@@ -143,7 +155,7 @@ class Parked(Work, frozen=True, kw_only=True, tag="parked"):
     """False: too long ago to be spoken of now; the turn is kept as unanswered."""
 
 
-AnyWork = Transcribe | Heard | LookBack | LookedBack | Recall | Answer | Answered | Remember | Parked
+AnyWork = Transcribe | Heard | LookBack | LookedBack | Recall | Answer | Answered | Say | Remember | Parked
 
 
 class Attempt(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -137,10 +137,13 @@ class Generator:
                 return values | ({tag_field: tag} if tag_field else {})
             case mi.StrType():
                 return pick(TEXTS if hostile else ("fuzz", "a", "whisper-1", "stt"))
+            case mi.LiteralType(values=values):
+                return pick(TEXTS) if hostile else pick(values)
             case mi.IntType(ge=least, le=most, multiple_of=step):
                 if hostile:
                     return pick(INTEGERS)
-                return self.random.randint(max(0, least or 0), min(most or 1000, 1000) // (step or 1)) * (step or 1)
+                first = max(0, least or 0)
+                return self.random.randint(first // (step or 1), min(most or first + 1000, first + 1000) // (step or 1)) * (step or 1)
             case mi.FloatType():
                 return pick(FLOATS) if hostile else 0.5
             case mi.BoolType():

@@ -23,7 +23,8 @@ from supervisor.systemd.reach import first_obstacle
 
 ROOT = Path(__file__).parents[2]
 EXPOSURE_LIMIT = 2.5
-NEEDING_NO_DEVICE = ["broker", "dispatcher", "recorder", "dialogue", "memory", "llm", "metrics", "rehearsal-llm", "vad", "whisper-1"]
+NEEDING_NO_DEVICE = ["broker", "dispatcher", "recorder", "dialogue", "memory", "llm", "metrics", "rehearsal-llm", "tts", "vad", "whisper-1"]
+WITH_A_DEVICE = ["mic", "speaker"]
 needs_systemd = pytest.mark.skipif(
     not shutil.which("systemd-analyze"), reason="not installed here: systemd-analyze (Debian: apt install systemd)"
 )
@@ -59,7 +60,7 @@ def test_systemd_has_nothing_to_say_about_the_files_as_they_lie_here() -> None:
 
 
 @needs_systemd
-@pytest.mark.parametrize("actor", [*NEEDING_NO_DEVICE, "mic"])
+@pytest.mark.parametrize("actor", [*NEEDING_NO_DEVICE, *WITH_A_DEVICE])
 def test_systemd_has_nothing_to_say_about_an_actors_unit_with_its_additions(actor: str, tmp_path: Path) -> None:
     written(tmp_path, rendered())
     shutil.copy(tmp_path / "earshot@.service", tmp_path / f"earshot@{actor}.service")
@@ -79,7 +80,7 @@ def test_systemd_has_nothing_to_say_about_the_units_of_a_user(tmp_path: Path, mo
 @pytest.mark.parametrize(
     "unit",
     [
-        *(f"earshot@{actor}.service" for actor in [*NEEDING_NO_DEVICE, "mic"]),
+        *(f"earshot@{actor}.service" for actor in [*NEEDING_NO_DEVICE, *WITH_A_DEVICE]),
         "earshot.service",
         "earshot-prepare.service",
         "earshot-vllm.service",

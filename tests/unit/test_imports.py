@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 MAY_IMPORT = {"bus": {"bus"}, "actors": {"actors", "bus"}, "supervisor": {"supervisor", "bus"}}
 OURS = set(MAY_IMPORT)
-MODEL_LIBRARIES = {"faster_whisper", "ctranslate2", "onnxruntime", "webrtcvad", "sounddevice"}
+MODEL_LIBRARIES = {"faster_whisper", "ctranslate2", "onnxruntime", "webrtcvad", "sounddevice", "espeakng_loader"}
 HEAVY = {"numpy", "structlog", "requests", "rich", "asyncio", "sqlite3", *MODEL_LIBRARIES}
 
 
@@ -46,6 +46,7 @@ def test_model_libraries_are_imported_by_the_engine_files_of_their_actor_alone()
         "actors/vad/smart_turn.py": {"onnxruntime"},
         "actors/vad/webrtc.py": {"webrtcvad"},
         "actors/mic/device.py": {"sounddevice"},
+        "actors/tts/espeak.py": {"espeakng_loader"},
     }
 
 
@@ -56,6 +57,8 @@ def test_model_libraries_are_imported_by_the_engine_files_of_their_actor_alone()
         ("actors.__main__, actors.actor, actors.dialogue.actor", set()),
         ("actors.__main__, actors.actor, actors.mic.actor", set()),
         ("actors.__main__, actors.actor, actors.vad.actor", set()),
+        ("actors.__main__, actors.actor, actors.tts.actor", set()),
+        ("actors.__main__, actors.actor, actors.speaker.actor, actors.speaker.device", set()),
         ("actors.__main__, actors.actor, bus.dispatcher, bus.spool", {"sqlite3"}),
         ("supervisor.launcher", set()),
     ],

@@ -20,7 +20,18 @@ from bus.jobs import JobClient, Lease
 from bus.messages.base import Message
 from bus.messages.jobs import Answer, Answered, Heard, Job, JobMoved
 from bus.messages.turn import TurnFinished, TurnRecord
-from bus.settings import DialogueSettings, InstanceSettings, JobsSettings, LlmSettings, MemorySettings, Role, Settings, Texts, dump_resolved
+from bus.settings import (
+    DialogueSettings,
+    InstanceSettings,
+    JobsSettings,
+    LlmSettings,
+    MemorySettings,
+    Role,
+    Settings,
+    Texts,
+    TtsSettings,
+    dump_resolved,
+)
 from supervisor.notify import NotifySocket
 from tests.waiting import pump_until, wait_until
 
@@ -44,6 +55,7 @@ class Bench:
             memory=MemorySettings(rounds=2, trim_block=2),
             llm=LlmSettings(url=llm_url, model="tiny"),
             jobs=JobsSettings(max_attempts=2),
+            tts=TtsSettings(engine="none"),
         )
         self.addresses.config.write_bytes(dump_resolved(settings))
         self.environ = {**os.environ, **self.addresses.environ, "EARSHOT_CONFIG": str(self.addresses.config)}

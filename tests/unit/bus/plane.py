@@ -58,6 +58,7 @@ class Plane:
     left: list[tuple[int, int]] = field(default_factory=list)
     run: str = "first"
     hedge_after_s: float = 4.0
+    unserved: tuple[str, ...] = ()
     moment: Moment = field(default_factory=lambda: Moment("boot", 0, 1_700_000_000_000_000_000))
     bad: list[WireError] = field(default_factory=list)
     clients: list[JobClient] = field(default_factory=list)
@@ -73,6 +74,7 @@ class Plane:
             max_attempts=3,
             deadlines_s={"transcribe": 10.0},
             hedge_after_s=self.hedge_after_s,
+            unserved=self.unserved,
             limit=Limit(self.run, 300.0),
             on_moved=self._on_moved,
             on_trouble=self.troubles.append,

@@ -11,7 +11,7 @@ from bus.codec import Stamp
 from bus.errors import EarshotError
 from bus.jobs import ask_dispatcher
 from bus.messages.base import Body
-from bus.messages.jobs import Answer, Attempt, Heard, Job, ParkedDrop, ParkedRetry, ParkedSettled, Remember
+from bus.messages.jobs import Answer, Attempt, Heard, Job, ParkedDrop, ParkedRetry, ParkedSettled, Remember, Say
 from bus.timings import RETRIED
 from tests.unit.bus.plane import Plane, speech
 
@@ -156,3 +156,30 @@ def test_a_job_that_is_given_up_again_after_a_retry_is_told_again(plane: Plane) 
     plane.until(lambda: turns)
     assert turns[0].job.id == "a/parked/1"
     assert [info.job_id for info in plane.jobs() if info.state == "parked"] == ["a/transcribe/1"]
+
+
+def test_a_reply_that_cannot_be_spoken_is_remembered_as_it_was_shown_and_nobody_apologises(plane: Plane) -> None:
+    then = Remember(role="plain", state="answered", transcript="why", reply="Because.", detail="length")
+    job = Job(turn="a", stream="mic", work=Say(attempt=10_001, then=then))
+    _, turns = plane.worker("dialogue", "turn")
+    _, ends = plane.worker("memory", "memory")
+    client, leases = plane.worker("tts", "say")
+    client.submit(job)
+    plane.until(lambda: leases)
+    leases[0].failed("it broke", retry=False)
+    plane.until(lambda: ends)
+    assert ends[0].job.work == msgspec.structs.replace(then, detail="length; not spoken: it broke")
+    assert not turns
+    assert plane.spool.parked() == []
+
+
+def test_what_was_to_be_spoken_when_the_voice_was_switched_off_is_remembered_and_holds_nobody_up(plane: Plane) -> None:
+    then = Remember(role="plain", state="answered", transcript="why", reply="Because.")
+    client = plane.client("dialogue")
+    client.submit(Job(turn="a", stream="mic", work=Say(attempt=10_001, then=then)))
+    plane.until(lambda: not client.outstanding)
+    plane.unserved = ("say",)
+    plane.begin_next_run()
+    _, ends = plane.worker("memory", "memory")
+    plane.until(lambda: ends)
+    assert ends[0].job.work == msgspec.structs.replace(then, detail="not spoken: there is no worker for it")

@@ -25,6 +25,8 @@ def test_the_real_thing_is_a_microphone_a_pool_of_workers_and_the_rest() -> None
         "dialogue",
         "llm",
         "vad",
+        "speaker",
+        "tts",
         "whisper-1",
         "whisper-2",
         "console",
@@ -61,6 +63,10 @@ def test_only_a_source_on_standard_input_gets_ours() -> None:
 
 def test_without_a_source_there_is_no_mic() -> None:
     assert "mic" not in children(mic={"source": "none"})
+
+
+def test_without_a_voice_there_is_neither_a_voice_nor_a_loudspeaker() -> None:
+    assert {"tts", "speaker"} & set(children(tts={"engine": "none"})) == set()
 
 
 def test_the_rehearsal_server_is_started_when_it_is_wanted() -> None:

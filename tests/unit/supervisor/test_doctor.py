@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bus.settings import InstanceSettings, LlmSettings, MicSettings, Settings, WhisperSettings
+from bus.settings import InstanceSettings, LlmSettings, MicSettings, Settings, SpeakerSettings, TtsSettings, WhisperSettings
 from supervisor import doctor
 from supervisor.doctor import (
     Check,
@@ -20,10 +20,12 @@ from supervisor.doctor import (
     check_cores,
     check_libraries,
     check_llm,
+    check_loudspeaker,
     check_microphone,
     check_model,
     check_runtime_dir,
     check_state_dir,
+    check_voice,
     probe,
     run_checks,
 )
@@ -70,12 +72,12 @@ def server(status: int, body: object) -> Iterator[tuple[str, list[str]]]:
 
 DEVICES = """
 class default:
-    device = (1, 1)
+    device = (1, 0)
 def query_devices():
     return [
-        {"name": "Speaker", "max_input_channels": 0},
-        {"name": "Built-in Audio", "max_input_channels": 2},
-        {"name": "USB Headset: Mono", "max_input_channels": 1},
+        {"name": "Speaker", "max_input_channels": 0, "max_output_channels": 2},
+        {"name": "Built-in Audio", "max_input_channels": 2, "max_output_channels": 0},
+        {"name": "USB Headset: Mono", "max_input_channels": 1, "max_output_channels": 1},
     ]
 """
 
@@ -116,6 +118,32 @@ def test_no_audio_system_is_asked_where_no_microphone_is_wanted(fake_audio: Fake
     assert check_microphone(MicSettings(source="none")).status == "ok"
     assert check_microphone(MicSettings(source="file", file=__file__)).status == "ok"
     assert check_microphone(MicSettings(source="file", file="/nowhere")).status == "error"
+
+
+def test_the_loudspeaker_is_named_and_one_that_is_not_there_is_no_reason_not_to_start(fake_audio: FakeAudio) -> None:
+    fake_audio(DEVICES)
+    assert check_loudspeaker(Settings()) == Check("loudspeaker", "ok", "Speaker")
+    missing = check_loudspeaker(Settings(speaker=SpeakerSettings(device="Røde")))
+    assert missing.status == "warning"
+    assert "USB Headset" in missing.detail
+    assert check_loudspeaker(Settings(tts=TtsSettings(engine="none"))).detail == "none wanted"
+    assert check_loudspeaker(Settings(speaker=SpeakerSettings(output="file", file="/nowhere/said.wav"))).status == "error"
+
+
+def test_the_built_in_voice_is_tried_and_one_that_it_has_not_is_told() -> None:
+    assert check_voice(TtsSettings()) == Check("voice", "ok", "espeak")
+    check = check_voice(TtsSettings(voice="nobody"))
+    assert (check.status, check.detail[:32]) == ("error", "eSpeak NG has no voice 'nobody';")
+    assert check_voice(TtsSettings(engine="none")).status == "ok"
+
+
+def test_a_voice_server_that_does_not_answer_is_told() -> None:
+    with server(200, {"data": []}) as (url, _):
+        assert check_voice(TtsSettings(engine="openai", url=url, model="m")).status == "ok"
+    assert (
+        check_voice(TtsSettings(engine="openai", url="http://127.0.0.1:9/v1", model="m")).detail
+        == "nobody answers at http://127.0.0.1:9/v1"
+    )
 
 
 def test_a_server_with_the_model_is_fine_and_gets_the_key() -> None:
@@ -253,6 +281,8 @@ def test_a_check_that_breaks_does_not_hide_the_others(tmp_path: Path, monkeypatc
         "model",
         "microphone",
         "llm",
+        "voice",
+        "loudspeaker",
         "cores",
         "runtime dir",
         "state dir",

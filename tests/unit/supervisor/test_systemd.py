@@ -48,7 +48,7 @@ def test_the_workers_of_a_dgx_spark_get_its_big_cores_and_as_many_threads() -> N
 def test_preparing_leaves_the_configuration_and_a_file_for_each_wanted_actor(tmp_path: Path) -> None:
     assert prepare(settings_in(tmp_path, "mic.source=none", "whisper.workers=2")) == []
     names = {path.stem for path in (tmp_path / "run" / "actors").iterdir()}
-    assert names == {"broker", "dispatcher", "recorder", "memory", "dialogue", "llm", "vad", "whisper-1", "whisper-2"}
+    assert names == {"broker", "dispatcher", "recorder", "memory", "dialogue", "llm", "vad", "speaker", "tts", "whisper-1", "whisper-2"}
     assert load_resolved(tmp_path / "run" / "config.json").whisper.workers == 2
     assert is_running(addresses_in(tmp_path))
 

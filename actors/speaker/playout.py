@@ -1,0 +1,271 @@
+"""What is played when, and how much of it has been heard. Pure: the output and the time are handed in.
+
+One reply at a time is played, clause by clause, as it arrives. Whoever sends it may die and begin again anywhere: what is here already is
+passed over, and what does not follow on that is not taken. The output is kept only so full as is needed, and what is in it can be taken
+back: so it is silent soon after it is told to be, and quieter soon too.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+from dataclasses import dataclass
+from typing import Final, NamedTuple, Protocol
+
+from bus.limits import SAMPLE_BYTES
+from bus.messages.voice import VoiceProgress, VoiceSound, VoiceState
+
+LEAD_S: Final = 0.25
+"""Sound handed to the output beyond what has been heard: for so long the main loop may be away."""
+FADE_S: Final = 0.008
+"""How long it takes to fall silent, or to change the volume: at once would be a click."""
+MAX_WAITING_S: Final = 60.0
+"""Sound that is kept beyond what has been heard."""
+
+
+class Output(Protocol):
+    """Something that takes time to play. It counts samples of the sound that it was told to begin last."""
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing can be heard just now, for the user; empty when all is well."""
+
+    @property
+    def delay_ns(self) -> int:
+        """How much later than `heard` counts it, a sample is heard; 0 where that is in the count."""
+
+    def begin(self, rate_hz: int) -> None:
+        """A new sound: count from 0. What was handed over before is still played."""
+
+    def queue(self, pcm: bytes, *, last: bool) -> None:
+        """Play this next, mono int16. `last`: nothing follows on it."""
+
+    def heard(self) -> int:
+        """How many samples have been heard."""
+
+    def take_back(self) -> int:
+        """Forget what can still be taken back. Return how many samples will have been heard after all."""
+
+    def supervise(self) -> None:
+        """Called now and then: see to it that all is well."""
+
+    def close(self) -> None:
+        """Give everything back."""
+
+
+class Place(NamedTuple):
+    """In a reply. Everything before it, or nothing from it on, has a property."""
+
+    clause: int
+    sample: int
+
+
+class Reply(NamedTuple):
+    """Which one."""
+
+    turn: str
+    attempt: int
+    stream: str = ""
+
+
+@dataclass
+class _Stretch:
+    """Samples of one clause that follow on each other."""
+
+    begin: int
+    """Counted from the first sample of the reply that was taken."""
+    first: Place
+    samples: int
+    ends: bool = False
+    """The clause has no more."""
+
+    def place(self, heard: int) -> Place:
+        """Where one is after `heard` samples of the reply."""
+        within = min(max(heard - self.begin, 0), self.samples)
+        return (
+            Place(self.first.clause + 1, 0)
+            if self.ends and within == self.samples
+            else Place(self.first.clause, self.first.sample + within)
+        )
+
+
+class Playout:
+    """Plays one reply after the other. Call `pump` every few milliseconds while `busy`."""
+
+    def __init__(self, output: Output, *, volume: float, duck: float) -> None:
+        """`volume` and `duck`: the usual share of the full volume, and the share of that while ducked."""
+        self._output = output
+        self._volume, self._duck = volume, duck
+        self._gain = self._target = volume
+        self.reply: Reply | None = None
+        self.state: VoiceState = "idle"
+        self.rate_hz = 0
+        self.first_ns = self.last_ns = 0
+        self._forget(Place(0, 0))
+
+    def _forget(self, place: Place) -> None:
+        self._pcm = bytearray()  # arrived and not heard yet
+        self._base = 0  # samples before those
+        self._arrived = self._handed = self._heard = 0
+        self._stretches: deque[_Stretch] = deque()
+        self._from = self._next = place
+        self._is_whole = self._is_fading = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is being played, if only its end."""
+        return self.state == "playing" or self._is_fading
+
+    @property
+    def place(self) -> Place:
+        """Everything before it has been heard."""
+        return self._stretches[0].place(self._heard) if self._stretches else self._from
+
+    def progress(self) -> VoiceProgress:
+        """How far it is."""
+        place = self.place
+        return VoiceProgress(
+            state=self.state,
+            attempt=self.reply.attempt if self.reply else 0,
+            clause=place.clause,
+            sample=place.sample,
+            next_clause=self._next.clause,
+            next_sample=self._next.sample,
+            first_sound_ns=self.first_ns,
+            last_sound_ns=self.last_ns,
+            trouble=self._output.trouble,
+        )
+
+    def resume(self, reply: Reply, place: Place, state: VoiceState) -> None:
+        """A predecessor came so far."""
+        self.reply, self.state = reply, "waiting" if state == "playing" else state
+        self._forget(place)
+
+    def is_replaced_by(self, reply: Reply) -> bool:
+        """Whether sound of this reply ends the one that is being played."""
+        now = self.reply
+        return now is not None and reply[:2] != now[:2] and not (reply.turn == now.turn and reply.attempt < now.attempt)
+
+    def take(self, reply: Reply, sound: VoiceSound, pcm: bytes, now_ns: int) -> bool:
+        """Sound has arrived. Return whether it was taken: not what is here already, is void, or does not follow on the rest."""
+        if self.reply is None or self.is_replaced_by(reply):
+            self.stop(now_ns)
+            self._begin(reply, sound)
+        elif reply[:2] != self.reply[:2]:
+            return False
+        if self.state in ("cut", "finished") or sound.clause != self._next.clause or (self.rate_hz and sound.rate_hz != self.rate_hz):
+            return False
+        skip = self._next.sample - sound.first_sample
+        samples = len(pcm) // SAMPLE_BYTES - skip
+        if skip < 0 or samples < 0 or self._arrived - self._heard + samples > MAX_WAITING_S * sound.rate_hz:
+            return False
+        if not self.rate_hz:
+            self.rate_hz = sound.rate_hz
+            self._output.begin(sound.rate_hz)
+        self._stretches.append(_Stretch(self._arrived, self._next, samples, sound.ends))
+        self._pcm += memoryview(pcm)[skip * SAMPLE_BYTES : (skip + samples) * SAMPLE_BYTES]
+        self._arrived += samples
+        self._next = Place(sound.clause + 1, 0) if sound.ends else Place(sound.clause, self._next.sample + samples)
+        self._is_whole = sound.last
+        self.pump(now_ns)
+        return True
+
+    def _begin(self, reply: Reply, sound: VoiceSound) -> None:
+        self.reply, self.state, self.rate_hz = reply, "waiting", 0
+        self.first_ns = self.last_ns = 0
+        self._gain = self._target
+        self._forget(Place(sound.clause, sound.first_sample))
+
+    def pump(self, now_ns: int) -> None:
+        """Note what has been heard, and hand on what is due."""
+        if self._is_fading:
+            self._is_fading = self._output.heard() < self._heard
+        if self.state in ("cut", "finished", "idle") or not self.rate_hz:
+            return
+        self._note(now_ns)
+        while (due := min(self._arrived, self._heard + round(LEAD_S * self.rate_hz)) - self._handed) > 0:
+            before = self._handed
+            self._hand_over(due)
+            self._note(now_ns)
+            if self._handed == before:
+                return
+        if self._is_whole and self._heard == self._arrived:
+            self.state = "finished"
+        else:
+            self.state = "playing" if self._handed > self._heard else "waiting"
+
+    def _hand_over(self, samples: int) -> None:
+        begin = (self._handed - self._base) * SAMPLE_BYTES
+        pcm = self._louder(bytes(self._pcm[begin : begin + samples * SAMPLE_BYTES]))
+        self._handed += samples
+        self._output.queue(pcm, last=self._is_whole and self._handed == self._arrived)
+
+    def _note(self, now_ns: int) -> None:
+        heard = min(self._output.heard(), self._handed)
+        if heard <= self._heard:
+            return
+        if not self.first_ns:
+            self.first_ns = now_ns + self._output.delay_ns - round((heard - self._heard) * 1e9 / self.rate_hz)
+        self._heard = heard
+        self.last_ns = now_ns + self._output.delay_ns
+        del self._pcm[: (heard - self._base) * SAMPLE_BYTES]
+        self._base = heard
+        while (
+            len(self._stretches) > 1
+            and self._stretches[0].begin + self._stretches[0].samples <= heard
+            and self._stretches[1].begin <= heard
+        ):
+            self._stretches.popleft()
+
+    # -- quieter, or silent -------------------------------------------------------------------------------------------
+
+    def stop(self, now_ns: int) -> None:
+        """Fall silent. Where that is, is known at once: `place` and `last_ns` are those of the last sample that will be heard."""
+        if self.state not in ("playing", "waiting"):
+            return
+        if self.rate_hz:
+            self._note(now_ns)
+            kept = min(self._output.take_back(), self._handed)
+            end = min(kept + round(FADE_S * self.rate_hz), self._arrived)
+            begin = (kept - self._base) * SAMPLE_BYTES
+            fading = bytes(self._pcm[begin : begin + (end - kept) * SAMPLE_BYTES])
+            self._output.queue(ramped(fading, self._gain, 0.0), last=True)
+            if end > self._heard:
+                self.last_ns = now_ns + self._output.delay_ns + round((end - self._heard) * 1e9 / self.rate_hz)
+                self.first_ns = self.first_ns or now_ns + self._output.delay_ns
+            self._heard, self._is_fading = end, True
+            while len(self._stretches) > 1 and self._stretches[0].begin + self._stretches[0].samples <= end:
+                self._stretches.popleft()
+        self._pcm.clear()
+        self.state = "cut"
+
+    def duck(self, on: bool, now_ns: int) -> None:
+        """Go on more quietly, or as before."""
+        target = self._volume * (self._duck if on else 1.0)
+        if target == self._target:
+            return
+        self._target = target
+        if self.state == "playing":
+            self._note(now_ns)
+            self._handed = min(max(self._output.take_back(), self._base), self._handed)
+            self.pump(now_ns)
+        else:
+            self._gain = target
+
+    def _louder(self, pcm: bytes) -> bytes:
+        """With the volume that it is to have; a change is a slope at the beginning."""
+        if self._gain == self._target:
+            return pcm if self._gain == 1.0 else ramped(pcm, self._gain, self._gain)
+        slope = round(FADE_S * self.rate_hz) * SAMPLE_BYTES
+        head = ramped(pcm[:slope], self._gain, self._target)
+        self._gain = self._target
+        return head + self._louder(pcm[slope:])
+
+
+def ramped(pcm: bytes, begin: float, end: float) -> bytes:
+    """Mono int16 PCM whose volume goes evenly from one share to the other."""
+    samples = array("h", pcm)
+    if samples:
+        step = (end - begin) / len(samples)
+        samples = array("h", (int(value * (begin + step * number)) for number, value in enumerate(samples, 1)))
+    return samples.tobytes()

@@ -1,0 +1,3 @@
+from tests.fakes.virtual_microphone import microphone
+
+__all__ = ["microphone"]

@@ -1,0 +1,137 @@
+"""The loudspeaker through PortAudio and a real sound server, which is listened to at its other end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+import time
+from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from actors.speaker.device import DeviceOutput
+from actors.speaker.playout import Playout, Reply
+from bus.clock import SystemClock
+from bus.messages.voice import VoiceSound
+from tests.fakes.virtual_microphone import VirtualMicrophone
+from tests.waiting import pump_until
+
+RATE_HZ = 22_050
+LOUD = 4_000
+REPLY = Reply("turn-1", 1)
+STOP_S = 0.15
+
+
+class Listener:
+    """Records what the loudspeaker plays, with the times at which it arrives here."""
+
+    def __init__(self) -> None:
+        command = ["parec", "--device=spk.monitor", f"--rate={RATE_HZ}", "--channels=1", "--format=s16le", "--latency-msec=10", "--raw"]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ)
+        self.samples = array("h")
+        self.last_loud_ns = 0
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    @property
+    def loud(self) -> int:
+        return sum(abs(value) > LOUD for value in self.samples)
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        while piece := os.read(self.process.stdout.fileno(), 882):
+            heard = array("h", piece[: len(piece) & ~1])
+            self.samples += heard
+            if max(map(abs, heard), default=0) > LOUD:
+                self.last_loud_ns = time.monotonic_ns()
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._thread.join(5)
+
+
+@contextmanager
+def listening() -> Iterator[Listener]:
+    listener = Listener()
+    try:
+        pump_until(lambda: listener.samples, lambda: time.sleep(0.01))
+        yield listener
+    finally:
+        listener.close()
+
+
+@pytest.fixture
+def output(microphone: VirtualMicrophone) -> Iterator[DeviceOutput]:
+    device = DeviceOutput("", SystemClock())
+    yield device
+    device.close()
+
+
+def tone(seconds: float) -> bytes:
+    """Loud throughout: a square wave."""
+    period = [12_000] * 50 + [-12_000] * 50
+    return array("h", (period * round(seconds * RATE_HZ / len(period)))).tobytes()
+
+
+def say(playout: Playout, pcm: bytes) -> None:
+    for clause, payload in ((0, pcm), (1, b"")):
+        sound = VoiceSound(attempt=1, clause=clause, first_sample=0, rate_hz=RATE_HZ, ends=True, last=not payload)
+        assert playout.take(REPLY, sound, payload, time.monotonic_ns())
+
+
+def pump(playout: Playout) -> None:
+    playout.pump(time.monotonic_ns())
+    time.sleep(0.01)
+
+
+def test_all_of_it_is_heard_and_told_when_it_was(output: DeviceOutput) -> None:
+    playout = Playout(output, volume=1.0, duck=0.25)
+    with listening() as listener:
+        begun_ns = time.monotonic_ns()
+        say(playout, tone(1.0))
+        pump_until(lambda: playout.state == "finished", lambda: pump(playout), deadline_s=20)
+        pump_until(lambda: listener.loud >= 0.97 * RATE_HZ, lambda: time.sleep(0.01), deadline_s=5)
+        assert listener.loud <= 1.03 * RATE_HZ
+    assert 0.9 < (playout.last_ns - playout.first_ns) / 1e9 < 1.3
+    assert 0 < (playout.first_ns - begun_ns) / 1e9 < 1.5
+
+
+def test_it_is_silent_soon_after_it_is_told_to_be(output: DeviceOutput) -> None:
+    playout = Playout(output, volume=1.0, duck=0.25)
+    with listening() as listener:
+        say(playout, tone(10.0))
+        pump_until(lambda: listener.loud > 0.5 * RATE_HZ, lambda: pump(playout), deadline_s=20)
+        stopped_ns = time.monotonic_ns()
+        playout.stop(stopped_ns)
+        pump_until(lambda: time.monotonic_ns() - stopped_ns > 1e9, lambda: pump(playout))
+        silent_s = (listener.last_loud_ns - stopped_ns) / 1e9
+    print(f"silent after {silent_s * 1000:.0f} ms, the recording's own delay in it")
+    assert silent_s < 10 * STOP_S
+    assert playout.place.sample < 2 * RATE_HZ
+
+
+def test_a_sound_server_that_dies_is_waited_for_and_the_rest_is_heard(
+    output: DeviceOutput, microphone: VirtualMicrophone, tmp_path: Path
+) -> None:
+    playout = Playout(output, volume=1.0, duck=0.25)
+    with listening() as listener:
+        say(playout, tone(6.0))
+        pump_until(lambda: listener.loud > 0.3 * RATE_HZ, lambda: pump(playout), deadline_s=20)
+    microphone.kill()
+
+    def step() -> None:
+        output.supervise()
+        pump(playout)
+
+    pump_until(lambda: output.trouble, step, deadline_s=30)
+    assert playout.state != "finished"
+    microphone.start()
+    pump_until(lambda: not output.trouble, step, deadline_s=30)
+    with listening() as listener:
+        pump_until(lambda: listener.loud > 0.5 * RATE_HZ, step, deadline_s=20)
+        pump_until(lambda: playout.state == "finished", step, deadline_s=30)

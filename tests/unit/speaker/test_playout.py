@@ -1,0 +1,215 @@
+"""What is played, and how much of it is said to have been heard: every sample once, whatever comes twice, late, or not at all."""
+
+from __future__ import annotations
+
+from array import array
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.speaker.note import Note, NoteFile
+from actors.speaker.paced import Paced, WavFile
+from actors.speaker.playout import FADE_S, LEAD_S, Place, Playout, Reply, ramped
+from bus.clock import ManualClock
+from bus.messages.voice import VoiceSound
+
+RATE_HZ = 1_000
+FIRST = Reply("turn-1", 10_001, "mic")
+FADE = round(FADE_S * RATE_HZ)
+
+
+class Heard:
+    """A sink that keeps what was heard."""
+
+    def __init__(self) -> None:
+        self.samples = array("h")
+
+    def begin(self, rate_hz: int) -> None:
+        self.rate_hz = rate_hz
+
+    def write(self, pcm: bytes) -> None:
+        self.samples.frombytes(pcm)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class Scene:
+    """A playout whose time is turned by hand."""
+
+    def __init__(self, *, volume: float = 1.0) -> None:
+        self.clock = ManualClock()
+        self.heard = Heard()
+        self.playout = Playout(Paced(self.clock.monotonic_ns, self.heard), volume=volume, duck=0.25)
+
+    def take(self, clause: int, begin: int, end: int, *, ends: bool = False, last: bool = False, reply: Reply = FIRST) -> bool:
+        sound = VoiceSound(attempt=reply.attempt, clause=clause, first_sample=begin, rate_hz=RATE_HZ, ends=ends, last=last)
+        return self.playout.take(reply, sound, pcm(clause, begin, end), self.clock.monotonic_ns())
+
+    def play(self, seconds: float) -> None:
+        for _ in range(round(seconds * 100)):
+            self.clock.advance_s(0.01)
+            self.playout.pump(self.clock.monotonic_ns())
+
+
+def pcm(clause: int, begin: int, end: int) -> bytes:
+    """Each sample says where it is."""
+    return array("h", [clause * 2_000 + 1 + sample for sample in range(begin, end)]).tobytes()
+
+
+def test_what_arrives_in_order_is_heard_once_and_then_it_is_finished() -> None:
+    scene = Scene()
+    assert scene.take(0, 0, 300)
+    assert scene.take(0, 300, 500, ends=True)
+    assert scene.take(1, 0, 400, ends=True)
+    assert scene.take(2, 0, 0, ends=True, last=True)
+    assert scene.playout.busy
+    scene.play(0.6)
+    assert scene.playout.place == Place(1, 100)
+    scene.play(0.4)
+    assert scene.playout.state == "finished"
+    assert scene.playout.place == Place(3, 0)
+    assert scene.heard.samples.tobytes() == pcm(0, 0, 500) + pcm(1, 0, 400)
+    assert abs(scene.playout.last_ns - scene.playout.first_ns - 0.9e9) < 0.02e9
+
+
+def test_no_more_is_handed_over_than_is_needed() -> None:
+    scene = Scene()
+    scene.take(0, 0, 1_500, ends=True)
+    assert scene.playout._handed == LEAD_S * RATE_HZ
+
+
+def test_what_comes_twice_is_heard_once_and_what_does_not_follow_is_not_taken() -> None:
+    scene = Scene()
+    assert scene.take(0, 0, 300)
+    assert not scene.take(0, 400, 500)
+    assert scene.take(0, 100, 400)
+    assert not scene.take(1, 0, 100)
+    assert scene.take(0, 400, 500, ends=True)
+    assert not scene.take(0, 0, 500, ends=True)
+    scene.play(1.0)
+    assert scene.heard.samples.tobytes() == pcm(0, 0, 500)
+    assert scene.playout.state == "waiting"
+    assert (scene.playout.progress().next_clause, scene.playout.progress().next_sample) == (1, 0)
+
+
+def test_a_stop_is_a_short_fade_and_what_was_heard_is_known_at_once() -> None:
+    scene = Scene()
+    scene.take(0, 0, 1_000, ends=True)
+    scene.play(0.3)
+    scene.playout.stop(scene.clock.monotonic_ns())
+    assert scene.playout.state == "cut"
+    assert scene.playout.place == Place(0, 300 + FADE)
+    assert scene.playout.busy
+    scene.play(0.1)
+    assert not scene.playout.busy
+    heard = scene.heard.samples
+    assert len(heard) == 300 + FADE
+    assert heard[:300].tobytes() == pcm(0, 0, 300)
+    assert heard[-1] == 0
+    assert not scene.take(1, 0, 100)
+
+
+def test_a_newer_attempt_silences_the_older_one_and_an_older_one_is_void() -> None:
+    scene = Scene()
+    scene.take(0, 0, 1_000)
+    scene.play(0.2)
+    newer = FIRST._replace(attempt=10_002)
+    assert scene.take(0, 0, 300, reply=newer, ends=True, last=True)
+    assert not scene.take(0, 0, 300)
+    scene.play(1.0)
+    assert scene.playout.reply == newer
+    assert scene.playout.state == "finished"
+    assert scene.heard.samples[200 + FADE :].tobytes() == pcm(0, 0, 300)
+
+
+def test_ducked_it_goes_on_more_quietly_within_the_fade_and_nothing_is_left_out() -> None:
+    scene = Scene()
+    scene.take(0, 0, 900, ends=True)
+    scene.take(1, 0, 0, ends=True, last=True)
+    scene.play(0.3)
+    scene.playout.duck(True, scene.clock.monotonic_ns())
+    scene.play(0.3)
+    scene.playout.duck(False, scene.clock.monotonic_ns())
+    scene.play(0.5)
+    full, heard = array("h", pcm(0, 0, 900)), scene.heard.samples
+    assert len(heard) == 900
+    assert heard[:300] == full[:300]
+    assert all(abs(heard[place] - full[place] / 4) <= 1 for place in range(300 + FADE, 600))
+    assert heard[600 + FADE :] == full[600 + FADE :]
+
+
+def test_the_volume_is_that_of_the_settings() -> None:
+    scene = Scene(volume=0.5)
+    scene.take(0, 0, 100, ends=True)
+    scene.play(0.2)
+    assert scene.heard.samples.tobytes() == ramped(pcm(0, 0, 100), 0.5, 0.5)
+
+
+def test_a_successor_goes_on_where_it_was() -> None:
+    scene = Scene()
+    scene.playout.resume(FIRST, Place(1, 120), "playing")
+    assert scene.playout.progress().state == "waiting"
+    assert not scene.take(0, 0, 500, ends=True)
+    assert scene.take(1, 0, 300, ends=True)
+    scene.play(0.5)
+    assert scene.heard.samples.tobytes() == pcm(1, 120, 300)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 90), st.integers(0, 100), st.integers(0, 9)), max_size=40))
+def test_whatever_is_sent_nothing_is_heard_twice_or_out_of_order(sent: list[tuple[int, int, int, int]]) -> None:
+    scene, lengths = Scene(), (100, 70, 100)
+    for clause, begin, length, wait in sent:
+        end = min(begin + length, lengths[clause])
+        if begin <= end:
+            scene.take(clause, begin, end, ends=end == lengths[clause])
+        scene.play(wait / 100)
+    scene.play(1.0)
+    whole = array("h", b"".join(pcm(clause, 0, length) for clause, length in enumerate(lengths)))
+    heard = scene.heard.samples
+    begin = whole.index(heard[0]) if heard else 0
+    assert heard == whole[begin : begin + len(heard)]
+
+
+def test_a_file_is_a_whole_wav_after_each_write_and_is_added_to(tmp_path: Path) -> None:
+    import soundfile
+
+    path = tmp_path / "said.wav"
+    for life in range(2):
+        file = WavFile(path)
+        file.begin(16_000)
+        file.write(pcm(life, 0, 100))
+        sound, rate_hz = soundfile.read(path, dtype="int16")
+        assert rate_hz == 16_000
+        assert sound.tobytes() == b"".join(pcm(each, 0, 100) for each in range(life + 1))
+        file.close()
+
+
+def test_a_file_of_another_kind_is_never_written_to(tmp_path: Path) -> None:
+    path = tmp_path / "letter.txt"
+    path.write_text("dear reader")
+    clock = ManualClock()
+    output = Paced(clock.monotonic_ns, WavFile(path))
+    output.begin(16_000)
+    output.queue(pcm(0, 0, 100), last=True)
+    clock.advance_s(1.0)
+    assert output.heard() == 0
+    assert "is no WAV file" in output.trouble
+    assert path.read_text() == "dear reader"
+
+
+def test_the_note_of_a_killed_speaker_is_found_and_a_half_written_one_is_not_believed(tmp_path: Path) -> None:
+    path = tmp_path / "voice.note"
+    notes = [Note(Reply("turn-é", 7, "mic"), Place(clause, 9), "playing", 12, 4_000) for clause in range(2)]
+    first = NoteFile(path)
+    assert first.predecessor is None
+    for note in notes:
+        first.write(note)
+    assert NoteFile(path).predecessor == notes[1]
+    data = bytearray(path.read_bytes())
+    data[30] ^= 1  # the newer one is in the first slot
+    path.write_bytes(data)
+    assert NoteFile(path).predecessor == notes[0]
+    path.write_bytes(b"nonsense")
+    assert NoteFile(path).predecessor is None

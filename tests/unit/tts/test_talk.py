@@ -1,0 +1,384 @@
+"""A voice and a loudspeaker, in a time that is turned by hand: either may die, and messages may be lost, at any moment.
+
+Both cores are the real ones. What is heard is the sound of every clause, each sample once, in order.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.speaker.paced import Paced
+from actors.speaker.playout import Place, Playout, Reply
+from actors.tts.clauses import clauses
+from actors.tts.speech import Key
+from actors.tts.talk import PATIENCE_S, SILENT_S, TICK_S, Action, Ended, Make, Send, Talk, Tell
+from bus.clock import ManualClock
+from bus.messages.voice import VoiceDuck, VoicePlayed, VoiceProgress, VoiceSound, VoiceStop
+
+RATE_HZ = 8_000
+STEP_S = 0.02
+ONE = Key("turn-1", 10_001)
+REPLY = "Well, yes, there is one. It has two sentences and a half, mind you. And so it ends."
+
+
+def sound_of(text: str) -> bytes:
+    """Some 20 ms of sound for each character, all of it different."""
+    seed = sum(map(ord, text))
+    return array("h", [(seed * 31 + place * 7) % 20_000 + 1 for place in range(160 * len(text))]).tobytes()
+
+
+def whole_sound(text: str) -> bytes:
+    return b"".join(sound_of(clause) for clause in clauses(text, "en"))
+
+
+class Heard:
+    """What came out of the loudspeaker."""
+
+    def __init__(self) -> None:
+        self.pcm = bytearray()
+
+    def begin(self, rate_hz: int) -> None:
+        assert rate_hz == RATE_HZ
+
+    def write(self, pcm: bytes) -> None:
+        self.pcm += pcm
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+@dataclass
+class Scene:
+    """Both, and what passes between them."""
+
+    clock: ManualClock = field(default_factory=lambda: ManualClock(10**9))
+    heard: Heard = field(default_factory=Heard)
+    ended: list[Ended] = field(default_factory=list)
+    told: list[VoicePlayed] = field(default_factory=list)
+    made: list[str] = field(default_factory=list)
+    trouble: str = ""
+    failing: str = ""
+    """A text of which no sound can be made."""
+    lives: int = 0
+
+    def __post_init__(self) -> None:
+        self.to_speaker: deque[Send] = deque()
+        self.start_speaker()
+        self.start_voice()
+
+    def start_voice(self) -> None:
+        self.talk = Talk("en", self.clock.monotonic_ns)
+        self.asked_ns = 0
+        self.tell_progress()
+
+    def start_speaker(self) -> None:
+        """A new one knows what the note of the old one says."""
+        self.lives += 1
+        old = getattr(self, "playout", None)
+        self.playout: Playout | None = Playout(Paced(self.clock.monotonic_ns, self.heard), volume=1.0, duck=0.25)
+        if self.lives > 1 and old is not None and old.reply is not None:
+            self.playout.resume(old.reply, old.place, old.state)
+
+    def kill_speaker(self) -> Playout | None:
+        self.to_speaker.clear()
+        old, self.playout = self.playout, None
+        return old
+
+    def revive_speaker(self, old: Playout | None) -> None:
+        self.playout = old
+        self.start_speaker()
+
+    def do(self, actions: list[Action]) -> None:
+        for action in actions:
+            match action:
+                case Send():
+                    if self.playout is not None:
+                        self.to_speaker.append(action)
+                case Make(text=text) if text == self.failing:
+                    self.talk.failed(action, "no voice for this")
+                case Make(text=text):
+                    self.made.append(text)
+                    pcm = sound_of(text)
+                    self.talk.made(action, RATE_HZ, pcm[: 1_001 * 2])
+                    self.talk.made(action, RATE_HZ, pcm[1_001 * 2 :])
+                    self.talk.is_made(action)
+                case Ended():
+                    self.ended.append(action)
+                case Tell(body=body):
+                    self.told.append(body)
+
+    def tell_progress(self) -> None:
+        if self.playout is not None:
+            reply = self.playout.reply
+            body = self.playout.progress()
+            if self.trouble:
+                body = VoiceProgress(state="waiting", trouble=self.trouble)
+            self.talk.progress(reply.turn if reply else "", f"life {self.lives}", body)
+
+    def step(self, *, lose: bool = False) -> None:
+        self.clock.advance_s(STEP_S)
+        if self.clock.monotonic_ns() - self.asked_ns >= TICK_S * 1e9:
+            self.asked_ns = self.clock.monotonic_ns()
+            self.tell_progress()
+            self.talk.tick()
+        while actions := self.talk.actions():
+            self.do(actions)
+        while self.to_speaker and self.playout is not None:
+            sent = self.to_speaker.popleft()
+            if not lose and not self.trouble:
+                self.arrive(self.playout, sent)
+        if self.playout is not None:
+            self.playout.pump(self.clock.monotonic_ns())
+            if not lose:
+                self.tell_progress()
+
+    def arrive(self, playout: Playout, sent: Send) -> None:
+        now_ns = self.clock.monotonic_ns()
+        reply = Reply(sent.key.turn, sent.key.attempt, sent.stream)
+        match sent.body:
+            case VoiceSound() as sound:
+                playout.take(reply, sound, sent.pcm or b"", now_ns)
+            case VoiceStop(attempt=attempt):
+                if playout.reply is not None and playout.reply[:2] == (reply.turn, attempt):
+                    playout.stop(now_ns)
+            case VoiceDuck(on=on):
+                playout.duck(on, now_ns)
+
+    def until_ended(self, number: int = 1, seconds: float = 120.0) -> None:
+        for _ in range(round(seconds / STEP_S)):
+            if len(self.ended) >= number:
+                return
+            self.step()
+        pytest.fail(f"not over within {seconds} s")
+
+    def play(self, seconds: float) -> None:
+        for _ in range(round(seconds / STEP_S)):
+            self.step()
+
+    def say(self, text: str, key: Key = ONE) -> None:
+        """As the language model does: in pieces."""
+        self.talk.started(key, "mic")
+        for index, begin in enumerate(range(0, len(text), 5)):
+            self.talk.piece(key, "mic", index, text[begin : begin + 5])
+
+
+def test_a_reply_is_heard_before_it_is_whole_and_ends_with_its_job() -> None:
+    scene = Scene()
+    scene.say(REPLY[:40])
+    scene.play(0.5)
+    assert len(scene.heard.pcm) > 0
+    scene.talk.owe(ONE, "mic", REPLY)
+    scene.until_ended()
+    assert bytes(scene.heard.pcm) == whole_sound(REPLY)
+    (ended,) = scene.ended
+    assert (ended.key, ended.how, ended.reason) == (ONE, "heard", "")
+    assert abs(ended.last_ns - ended.first_ns - len(scene.heard.pcm) / 2 / RATE_HZ * 1e9) < 0.1e9
+    assert [each.clause for each in scene.told] == list(range(len(clauses(REPLY, "en"))))
+    assert scene.told[-1].text == REPLY
+
+
+def test_a_reply_of_which_all_events_were_lost_is_said_by_its_job() -> None:
+    scene = Scene()
+    scene.talk.owe(ONE, "mic", REPLY)
+    scene.until_ended()
+    assert bytes(scene.heard.pcm) == whole_sound(REPLY)
+
+
+def test_after_a_lost_piece_the_rest_waits_for_the_whole() -> None:
+    scene = Scene()
+    scene.say(REPLY[:30])
+    scene.talk.piece(ONE, "mic", 99, "nonsense")
+    scene.play(3.0)
+    scene.talk.whole(ONE, "mic", REPLY)
+    scene.play(8.0)
+    assert bytes(scene.heard.pcm) == whole_sound(REPLY)
+    scene.talk.owe(ONE, "mic", REPLY)
+    scene.until_ended(seconds=0.1)
+    assert scene.ended[0].how == "heard"
+
+
+def test_a_newer_attempt_is_said_from_its_beginning_and_the_older_one_falls_silent_at_once() -> None:
+    scene = Scene()
+    scene.say(REPLY)
+    scene.play(1.0)
+    newer = ONE._replace(attempt=10_002)
+    scene.talk.started(newer, "mic")
+    scene.play(0.1)
+    heard = len(scene.heard.pcm)
+    scene.play(1.0)
+    assert len(scene.heard.pcm) == heard
+    scene.talk.owe(newer, "mic", "Another answer.")
+    scene.say(REPLY)  # what is late of the older one is void
+    scene.until_ended()
+    assert bytes(scene.heard.pcm[heard:]) == sound_of("Another answer.")
+
+
+def test_a_reply_that_is_interrupted_is_remembered_as_far_as_it_was_heard() -> None:
+    scene = Scene()
+    scene.talk.owe(ONE, "mic", REPLY)
+    first, second = clauses(REPLY, "en")[:2]
+    scene.play(len(sound_of(first)) / 2 / RATE_HZ + len(sound_of(second)) / 4 / RATE_HZ)
+    scene.talk.interrupt()
+    scene.until_ended(seconds=1.0)
+    (ended,) = scene.ended
+    assert ended.how == "cut"
+    assert ended.text.startswith(first)
+    assert ended.text in REPLY
+    assert len(ended.text) < len(f"{first} {second}")
+    assert len(scene.heard.pcm) < len(sound_of(first)) + len(sound_of(second))
+    scene.play(1.0)
+    scene.talk.owe(ONE, "mic", REPLY)
+    scene.until_ended(2, seconds=1.0)
+    assert scene.ended[1] == ended, "its job comes again, and is told the same"
+
+
+def test_it_goes_on_more_quietly_when_it_is_told_to_and_a_new_speaker_too() -> None:
+    scene = Scene()
+    scene.talk.owe(ONE, "mic", REPLY)
+    scene.play(0.5)
+    scene.talk.duck(True)
+    scene.play(0.5)
+    assert max(array("h", bytes(scene.heard.pcm[-2_000:]))) <= 5_000
+    scene.revive_speaker(scene.kill_speaker())
+    scene.play(1.0)
+    assert max(array("h", bytes(scene.heard.pcm[-2_000:]))) <= 5_000
+    scene.talk.duck(False)
+    scene.until_ended()
+    assert len(scene.heard.pcm) == len(whole_sound(REPLY))
+
+
+def test_replies_of_two_streams_are_said_one_after_the_other() -> None:
+    scene = Scene()
+    other = Key("turn-2", 10_001)
+    scene.say(REPLY)
+    scene.step()
+    scene.say("The other one, too. Yes.", other)
+    scene.talk.owe(other, "hear", "The other one, too. Yes.")
+    scene.talk.whole(ONE, "mic", REPLY)
+    scene.until_ended()
+    assert bytes(scene.heard.pcm) == whole_sound(REPLY) + whole_sound("The other one, too. Yes.")
+
+
+def test_a_reply_whose_words_do_not_come_keeps_nobody_waiting() -> None:
+    scene = Scene()
+    scene.say("This one, it seems, has no")
+    scene.play(5.0)
+    other = Key("turn-2", 10_001)
+    scene.talk.owe(other, "hear", "The other one.")
+    scene.until_ended(seconds=10.0)
+    assert scene.ended[0].key == other
+
+
+def test_a_reply_without_anything_to_say_is_over_at_once() -> None:
+    scene = Scene()
+    scene.talk.owe(ONE, "mic", "```\ncode\n```")
+    scene.until_ended(seconds=1.0)
+    assert scene.ended[0].how == "heard"
+
+
+def test_without_a_speaker_a_reply_ends_unheard_and_with_one_the_next_is_heard() -> None:
+    scene = Scene()
+    old = scene.kill_speaker()
+    scene.talk.owe(ONE, "mic", REPLY)
+    scene.until_ended(seconds=SILENT_S + PATIENCE_S + 1.0)
+    assert (scene.ended[0].how, scene.ended[0].reason) == ("unheard", "the speaker does not answer")
+    scene.talk.owe(Key("turn-2", 10_001), "mic", REPLY)
+    scene.until_ended(2, seconds=1.0)
+    scene.revive_speaker(old)
+    scene.play(1.0)
+    scene.talk.owe(Key("turn-3", 10_001), "mic", REPLY)
+    scene.until_ended(3)
+    assert scene.ended[2].how == "heard"
+    assert bytes(scene.heard.pcm) == whole_sound(REPLY)
+
+
+def test_a_device_that_is_away_is_waited_for_and_then_the_reply_ends_unheard_with_the_reason() -> None:
+    scene = Scene()
+    scene.trouble = "there is no loudspeaker"
+    scene.talk.owe(ONE, "mic", REPLY)
+    scene.play(PATIENCE_S / 2)
+    assert not scene.ended
+    scene.until_ended(seconds=PATIENCE_S)
+    assert (scene.ended[0].how, scene.ended[0].reason) == ("unheard", "there is no loudspeaker")
+    scene.trouble = ""
+    scene.play(1.0)
+    assert not scene.heard.pcm, "it is not said later, out of the blue"
+
+
+def test_what_can_be_said_before_the_voice_fails_is_said() -> None:
+    scene = Scene()
+    said = clauses(REPLY, "en")
+    scene.failing = said[2]
+    scene.talk.owe(ONE, "mic", REPLY)
+    scene.until_ended()
+    assert (scene.ended[0].how, scene.ended[0].reason) == ("unheard", "no voice for this")
+    assert bytes(scene.heard.pcm) == sound_of(said[0]) + sound_of(said[1])
+
+
+def test_no_more_sound_is_made_than_some_seconds_ahead() -> None:
+    scene = Scene()
+    scene.talk.owe(ONE, "mic", "This is one of many sentences. " * 100)
+    scene.play(1.0)
+    assert 20 < sum(len(sound_of(text)) for text in scene.made) / 2 / RATE_HZ < 23
+
+
+def test_the_words_of_a_cut_clause_are_rounded_down() -> None:
+    scene = Scene()
+    scene.talk.owe(ONE, "mic", "One two three four.")
+    scene.play(0.02 * len("One two three four.") * 0.6)
+    scene.talk.interrupt()
+    scene.until_ended(seconds=1.0)
+    assert scene.ended[0].text == "One two"
+
+
+FAULTS = st.lists(
+    st.tuples(st.sampled_from(["voice dies", "speaker dies", "both die", "lose", "wait"]), st.integers(1, 40), st.integers(0, 30)),
+    max_size=8,
+)
+
+
+@given(FAULTS, st.booleans())
+def test_whoever_dies_and_whatever_is_lost_every_sample_is_heard_once(faults: list[tuple[str, int, int]], from_events: bool) -> None:
+    scene = Scene()
+    if from_events:
+        scene.say(REPLY[:60])
+    else:
+        scene.talk.owe(ONE, "mic", REPLY)
+    for fault, steps, away in faults:
+        for _ in range(steps):
+            scene.step(lose=fault == "lose")
+        dead = scene.kill_speaker() if fault in ("speaker dies", "both die") else None
+        if fault in ("voice dies", "both die") and not scene.ended:
+            scene.to_speaker.clear()
+            scene.start_voice()
+            from_events = False
+            scene.talk.owe(ONE, "mic", REPLY)
+        for _ in range(away):
+            scene.step()
+        if dead is not None:
+            scene.revive_speaker(dead)
+    if from_events:
+        scene.talk.owe(ONE, "mic", REPLY)
+    scene.until_ended()
+    scene.play(0.5)
+    assert bytes(scene.heard.pcm) == whole_sound(REPLY)
+    assert [(ended.key, ended.how) for ended in scene.ended] == [(ONE, "heard")]
+
+
+def test_a_speaker_that_was_killed_is_sent_what_it_had_not_played() -> None:
+    scene = Scene()
+    scene.talk.owe(ONE, "mic", REPLY)
+    scene.play(1.0)
+    before = len(scene.made)
+    scene.revive_speaker(scene.kill_speaker())
+    assert scene.playout is not None
+    assert scene.playout.place > Place(0, 0)
+    scene.until_ended()
+    assert bytes(scene.heard.pcm) == whole_sound(REPLY)
+    assert len(scene.made) == len(clauses(REPLY, "en")) >= before, "and no sound was made twice for that"
