@@ -28,6 +28,7 @@ from bus.limits import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from bus.messages.base import Message
 from bus.messages.reply import ReplyDelta
 from bus.messages.speech import SpeechSkipped, TranscriptFinal
+from bus.settings import load_resolved
 from bus.timings import AHEAD, TOTAL_TO_FIRST_TOKEN
 from supervisor.modules import command, environ
 
@@ -37,8 +38,6 @@ PRESET = "command"
 GOALS_S = {50: 0.30, 90: 0.40}
 SOONER_GOAL = 5.0
 READY_GOAL_MS, READY_SHARE_GOAL = 10.0, 95.0
-PAUSE_MS = 150.0
-"""So much silence is heard before anything is transcribed ahead."""
 FILE_S = 600.0
 CONNECT_S = 5.0
 LOOK_MS = 100
@@ -56,9 +55,9 @@ class Run:
     def waits_s(self, kind: str = "") -> list[float]:
         return [found.wait_s for found in self.outcomes if found.wait_s is not None and kind in ("", found.sentence.kind)]
 
-    def texts(self, name: str) -> list[str]:
-        """The sentences of which that is true."""
-        return [found.sentence.text for found in self.outcomes if getattr(found, name)]
+    def faults(self, name: str) -> list[Outcome]:
+        """The outcomes of which that is true."""
+        return [found for found in self.outcomes if getattr(found, name)]
 
 
 def measure() -> list[Result]:
@@ -69,7 +68,7 @@ def measure() -> list[Result]:
     for name, run in {"the assistant": ours, "the tutorial": theirs, "the streamed tutorial": streamed}.items():
         if not run.waits_s():
             raise BenchError(f"{name} answered none of {len(run.outcomes)} sentences")
-    return [*_waits(ours, theirs, minimum_s), *_sooner(ours, theirs, streamed), *_faults(ours, theirs), *_ready(ours)]
+    return [*_waits(ours, theirs, minimum_s), *_decided(ours), *_sooner(ours, theirs, streamed), *_faults(ours, theirs), *_ready(ours)]
 
 
 def _waits(ours: Run, theirs: Run, minimum_s: float) -> list[Result]:
@@ -131,19 +130,38 @@ def _faults(ours: Run, theirs: Run) -> list[Result]:
     }
     results = []
     for name, (fault, meaning) in faults.items():
-        found = ours.texts(fault)
+        found = ours.faults(fault)
         results.append(
             Result(
                 name=name,
                 value=len(found),
                 unit=f"of {len(ours.outcomes)}",
-                meaning=f"{meaning}; the baseline is the tutorials' loop" + (f". Ours: {'; '.join(found)}" if found else ""),
-                baseline=len(theirs.texts(fault)),
+                meaning=f"{meaning}; the baseline is the tutorials' loop" + (f". Ours: {_told(found)}" if found else ""),
+                baseline=len(theirs.faults(fault)),
                 goal="0",
                 ok=not found,
             )
         )
     return results
+
+
+def _told(found: Sequence[Outcome]) -> str:
+    return "; ".join(f"“{one.sentence.text}” heard as “{one.heard}”" for one in found)
+
+
+def _decided(ours: Run) -> list[Result]:
+    decided_s = [found.decided_s for found in ours.outcomes if found.decided_s is not None]
+    return [
+        Result(
+            name=f"end decided p{percent}",
+            value=percentile(decided_s, percent),
+            unit="s",
+            meaning="the part of our wait until the assistant took the silence for the end; the rest is what then had yet to be done"
+            if percent == 50
+            else "",
+        )
+        for percent in (50, 90)
+    ]
 
 
 def _ready(ours: Run) -> list[Result]:
@@ -167,10 +185,11 @@ def _ready(ours: Run) -> list[Result]:
 def _ours(files: Sequence[SpokenFile]) -> Run:
     found = Run()
     with assistant(f"vad.preset={PRESET}") as running, _Listener(running) as listener:
+        pause_ms = load_resolved(running.addresses.config).vad.pause_ms
         for spoken in files:
             heard = listener.hear(spoken)
             found.outcomes += judge(spoken.sentences, heard.pieces(), [heard.at_ns(sentence.end) for sentence in spoken.sentences])
-            found.ready_ms += heard.ready_ms()
+            found.ready_ms += heard.ready_ms(pause_ms)
     return found
 
 
@@ -191,8 +210,11 @@ class Hearing:
 
     def pieces(self) -> list[Piece]:
         """All utterances, and what was too short to be one."""
-        told_ns = self._told_ns()
-        turns = [Piece(first_sample(turn["turn"]), turn["transcript"], told_ns.get(turn["turn"])) for turn in self.turns]
+        told_ns, decided_ns = self._told_ns(), self._decided_ns()
+        turns = [
+            Piece(first_sample(turn["turn"]), turn["transcript"], told_ns.get(turn["turn"]), decided_ns.get(turn["turn"]))
+            for turn in self.turns
+        ]
         skipped = [message.body.first_sample for message in self.messages if isinstance(message.body, SpeechSkipped)]
         return turns + [Piece(sample, "", None) for sample in skipped]
 
@@ -207,25 +229,29 @@ class Hearing:
                     found[turn] = (message.body.attempt, message.envelope.mono_ns)
         return {turn: mono_ns for turn, (_, mono_ns) in found.items()}
 
-    def ready_ms(self) -> list[float]:
-        """How long after the end was decided each transcript was told, of the turns in whose silence there was time for it."""
+    def _decided_ns(self) -> dict[str, int]:
+        """When the end of each turn that was answered was decided: so long before its first word as its times say."""
         told_ns = self._told_ns()
-        transcribed_ns = {one.envelope.turn: one.envelope.mono_ns for one in self.messages if isinstance(one.body, TranscriptFinal)}
-        found = []
-        for turn in self.turns:
-            name, timings_ms = turn["turn"], turn["timings_ms"]
-            if name in told_ns and name in transcribed_ns and fits(timings_ms):
-                decided_ns = told_ns[name] - (timings_ms[TOTAL_TO_FIRST_TOKEN] - timings_ms["endpoint_wait"]) * 1e6
-                found.append((transcribed_ns[name] - decided_ns) / 1e6)
-        return found
+        known = {turn["turn"]: turn["timings_ms"] for turn in self.turns if turn["turn"] in told_ns}
+        return {
+            name: told_ns[name] - round((timings_ms[TOTAL_TO_FIRST_TOKEN] - timings_ms["endpoint_wait"]) * 1e6)
+            for name, timings_ms in known.items()
+            if {TOTAL_TO_FIRST_TOKEN, "endpoint_wait"} <= timings_ms.keys()
+        }
+
+    def ready_ms(self, pause_ms: int) -> list[float]:
+        """How long after the end was decided each transcript was told, of the turns in whose silence there was time for it."""
+        decided_ns, fitting = self._decided_ns(), {turn["turn"] for turn in self.turns if fits(turn["timings_ms"], pause_ms)}
+        told = [one.envelope for one in self.messages if isinstance(one.body, TranscriptFinal)]
+        return [(one.mono_ns - decided_ns[one.turn]) / 1e6 for one in told if one.turn in fitting & decided_ns.keys()]
 
 
-def fits(timings_ms: Mapping[str, float]) -> bool:
-    """Whether there was time for the whole transcription in the silence that was waited out, after PAUSE_MS of it."""
-    if TOTAL_TO_FIRST_TOKEN not in timings_ms:
+def fits(timings_ms: Mapping[str, float], pause_ms: int) -> bool:
+    """Whether there was time for the whole transcription in the silence that was waited out, after the pause with which it begins."""
+    if not {TOTAL_TO_FIRST_TOKEN, "endpoint_wait"} <= timings_ms.keys():
         return False
     transcribing_ms = timings_ms.get("transcribe", 0.0) + timings_ms.get(AHEAD["transcribe"], 0.0)
-    return PAUSE_MS + transcribing_ms <= timings_ms["endpoint_wait"]
+    return pause_ms + transcribing_ms <= timings_ms["endpoint_wait"]
 
 
 def first_sample(turn: str) -> int:

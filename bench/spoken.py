@@ -56,6 +56,8 @@ class Piece:
     """What was understood; empty when it was skipped."""
     told_ns: int | None
     """When the first word of the answer was told, monotonic; None when there was none."""
+    decided_ns: int | None = None
+    """When it was decided that this was its end, monotonic; None when that is not known."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,17 @@ class Outcome:
         """From the true end of speech to the first word of the answer to its last piece; None without one after the end."""
         told_ns = self.pieces[-1].told_ns if self.pieces else None
         return None if told_ns is None or told_ns < self.end_ns else (told_ns - self.end_ns) / 1e9
+
+    @property
+    def decided_s(self) -> float | None:
+        """The part of the wait until the end was decided."""
+        decided_ns = self.pieces[-1].decided_ns if self.wait_s is not None else None
+        return None if decided_ns is None else max(0, decided_ns - self.end_ns) / 1e9
+
+    @property
+    def heard(self) -> str:
+        """What was understood, its pieces apart."""
+        return " | ".join(piece.text for piece in self.pieces)
 
     @property
     def is_wrong(self) -> bool:

@@ -16,7 +16,7 @@ from bus.codec import Stamp, decode
 from bus.limits import FRAME_BYTES, FRAME_MS, FRAME_SAMPLES, SAMPLE_RATE_HZ
 from bus.messages.base import Body, Message
 from bus.messages.reply import ReplyDelta
-from bus.messages.speech import SpeechSkipped
+from bus.messages.speech import SpeechSkipped, TranscriptFinal
 
 S_NS = 1_000_000_000
 FIRST = Sentence("turn on the light", begin=16_000, end=48_000)
@@ -46,6 +46,7 @@ def test_what_was_kept_from_before_the_first_speech_belongs_to_the_sentence() ->
 def test_a_sentence_in_two_pieces_is_split_and_waits_for_the_answer_to_the_last() -> None:
     outcome = one(Piece(11_520, "turn on", 2_500_000_000), Piece(40_000, "the light", 3_400_000_000))
     assert (outcome.is_split, outcome.is_early, outcome.is_wrong) == (True, True, True)
+    assert outcome.heard == "turn on | the light"
     assert outcome.wait_s == pytest.approx(0.4)
 
 
@@ -87,6 +88,21 @@ def test_only_the_newest_attempt_at_an_answer_counts_and_of_it_the_first_word() 
     assert hearing.pieces() == [Piece(480, "yes", messages[1].envelope.mono_ns), Piece(960, "", None)]
 
 
+def test_the_end_was_decided_so_long_before_the_first_word_as_the_times_of_the_turn_say() -> None:
+    final = told(TranscriptFinal(text="yes", audio_ms=900, decode_ms=80, avg_logprob=0.0, no_speech_prob=0.0))
+    word = told(ReplyDelta(attempt=1, index=0, text="x"))
+    word_ns = word.envelope.mono_ns
+    timings = {"endpoint_wait": 240.0, "transcribe": 0.0, "transcribe_ahead": 80.0, "total_to_first_token": 300.0}
+    hearing = Hearing(messages=[final, word], turns=[{"turn": word.envelope.turn, "transcript": "yes", "timings_ms": timings}])
+    (piece,) = hearing.pieces()
+    assert piece.decided_ns == word_ns - 60_000_000
+    outcome, _ = judge([FIRST, SECOND], [piece], [word_ns - 310_000_000, word_ns])
+    assert outcome.wait_s == pytest.approx(0.31)
+    assert outcome.decided_s == pytest.approx(0.25)
+    (late_ms,) = hearing.ready_ms(pause_ms=150)
+    assert late_ms <= 60, "the transcript was told before the first word"
+
+
 def test_a_turn_is_named_after_its_first_sample() -> None:
     assert first_sample("bench-1a2b3c4d-48000") == 48_000
 
@@ -96,8 +112,8 @@ def test_a_turn_is_named_after_its_first_sample() -> None:
 )
 def test_a_transcription_fits_when_the_silence_has_room_for_all_of_it(transcribe: float, ahead: float, fitting: bool) -> None:
     timings = {"endpoint_wait": 310.0, "transcribe": transcribe, "transcribe_ahead": ahead, "total_to_first_token": 500.0}
-    assert fits(timings) is fitting
-    assert not fits({"endpoint_wait": 310.0}), "a turn without an answer"
+    assert fits(timings, pause_ms=150) is fitting
+    assert not fits({"endpoint_wait": 310.0}, pause_ms=0), "a turn without an answer"
 
 
 # -- the tutorials' loop ------------------------------------------------------------------------------------------
