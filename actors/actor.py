@@ -252,8 +252,8 @@ class Runtime:
         if self._jobs is not None:
             self._jobs.close()
         self.events.close()
+        self._subscriber.socket.disable_monitor()  # before its reader is closed, as in `JobClient.close`
         self._broker_monitor.close()
-        self._subscriber.socket.disable_monitor()
         self._subscriber.close()
         self.context.term()
 

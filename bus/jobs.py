@@ -254,8 +254,8 @@ class JobClient:
         if self._handler is not None:
             self._send(_Unsent(WorkerBye()))
         self.socket.setsockopt(zmq.LINGER, 100)  # the goodbye, and lease ends that are on their way
+        self.socket.disable_monitor()  # first: with nobody to read it, ZeroMQ's thread may block in telling an event, and we on its lock
         self.monitor.close()
-        self.socket.disable_monitor()
         self.socket.close()
 
     def _send_next(self) -> None:
