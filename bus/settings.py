@@ -295,7 +295,7 @@ class RehearsalLlmSettings(_Table, frozen=True):
 
 
 class InterruptionSettings(_Table, frozen=True):
-    """What it takes to interrupt an answer."""
+    """What it takes to interrupt an answer, with `speaker.duplex = "full"`."""
 
     min_ms: Annotated[int, Meta(ge=90, le=5000)] = 240
     """Speech for so long, pauses left out."""
@@ -342,6 +342,9 @@ class SpeakerSettings(_Table, frozen=True):
     volume: Percent = 1.0
     duck: Percent = 0.25
     """Share of the volume that is left while somebody else may be about to speak."""
+    duplex: Literal["half", "full"] = "half"
+    """`half`: the microphone is deaf while the voice sounds, for it would hear it. `full`: one may speak into an answer and interrupt it;
+    for a headset, or with echo cancellation."""
 
 
 class MemorySettings(_Table, frozen=True):

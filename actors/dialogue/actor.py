@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from actors.dialogue.ahead import may_go_on
 from actors.dialogue.manner import manner
+from actors.dialogue.own_voice import OwnVoice
 from actors.dialogue.silence import Silence
 from actors.dialogue.turns import HANDLED, Step, next_step
 from actors.dialogue.wake import Woken
@@ -15,7 +16,8 @@ from bus.messages.jobs import Answered, AnyWork, Heard, Job, LookedBack, Remembe
 from bus.messages.reply import ReplyDelta, ReplyFinished, ReplyStarted
 from bus.messages.speech import SpeechSkipped, SpeechStarted, WakeHeard
 from bus.messages.turn import TurnFinished
-from bus.timings import FIRST_CLAUSE, FIRST_TOKEN, LAST_TOKEN, RETRIED, TURN_END, TURN_START, speech_ns
+from bus.messages.voice import VoiceCut, VoiceFinished, VoicePlayed, VoiceStarted
+from bus.timings import FIRST_CLAUSE, FIRST_TOKEN, LAST_TOKEN, RETRIED, SPEECH_END, TURN_END, TURN_START, speech_ns
 
 if TYPE_CHECKING:
     from actors.actor import Runtime
@@ -39,6 +41,9 @@ class Dialogue:
         self._manner = manner(settings, runtime.settings.whisper.language)
         self._words = Words(runtime.settings.whisper.language)
         self._has_voice = runtime.settings.tts.engine != "none"
+        self._own_voice = OwnVoice()
+        if self._has_voice:
+            runtime.subscribe("voice.", self._on_voice)
         self._woken = Woken(self._manner.follow_up_ms)
         if settings.wake:
             runtime.subscribe(WakeHeard.topic, self._on_wake)
@@ -55,7 +60,7 @@ class Dialogue:
     def _on_lease(self, lease: Lease) -> None:
         job = lease.job
         start_ns = self._runtime.clock.monotonic_ns()
-        step = next_step(self._manner, job.work, woken=self._is_woken(job, start_ns))
+        step = next_step(self._manner, job.work, woken=self._is_woken(job, start_ns), echo=self._is_echo(job))
         if lease.ahead and not self._may_go_on(step, job):
             lease.decline()
             return
@@ -83,6 +88,20 @@ class Dialogue:
             return False
         verdict = self._words.by_words(job.work.transcript)
         return may_go_on(step, verdict, preemptive=self._runtime.settings.llm.preemptive)
+
+    def _is_echo(self, job: Job) -> bool:
+        work, speech_end_ns = job.work, job.marks.get(SPEECH_END)
+        return isinstance(work, Heard) and speech_end_ns is not None and self._own_voice.is_own(work.transcript, speech_end_ns)
+
+    def _on_voice(self, message: Message) -> None:
+        turn = message.envelope.turn
+        match message.body:
+            case VoiceStarted(at_ns=at_ns):
+                self._own_voice.begins(turn, at_ns)
+            case VoicePlayed(text=text):
+                self._own_voice.says(turn, text)
+            case VoiceFinished(at_ns=at_ns) | VoiceCut(at_ns=at_ns):
+                self._own_voice.ends(turn, at_ns)
 
     def _is_woken(self, job: Job, now_ns: int) -> bool:
         """Whether speech is for us whatever its words: a detector of wake words says so, or a user who had it tried again."""

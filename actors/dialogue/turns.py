@@ -71,12 +71,15 @@ def reply_tokens(transcript: str, cap: int) -> int:
     return min(cap, max(MIN_REPLY_TOKENS, REPLY_TOKENS_PER_WORD * len(transcript.split())))
 
 
-def next_step(manner: Manner, work: AnyWork, *, woken: bool = False) -> Step:
-    """What is to be done about `work`. `woken`: it is known otherwise than from the words that they are for the assistant.
+def next_step(manner: Manner, work: AnyWork, *, woken: bool = False, echo: bool = False) -> Step:
+    """What is to be done about `work`. `woken`: it is known otherwise than from the words that they are for the assistant. `echo`: they
+    are its own, heard back.
 
     Raise TypeError when it is not a job for the turn manager.
     """
     match work:
+        case Heard() if echo:
+            return _ignore(manner, "its own voice")
         case Heard():
             return _heard(manner, work, woken)
         case LookedBack():

@@ -12,9 +12,10 @@ from actors.llm.attempt import Attempt, Budget
 from actors.llm.prompt import build_messages
 from actors.llm.question import Question
 from actors.llm.silence import Silence
-from bus.messages.base import Body
+from bus.messages.base import Body, Message
 from bus.messages.jobs import Answer, Answered, Job
 from bus.messages.reply import PromptMade, PromptMessage, ReplyDelta, ReplyFinished, ReplyWaiting
+from bus.messages.voice import VoiceCut
 
 if TYPE_CHECKING:
     from actors.actor import Runtime
@@ -49,6 +50,7 @@ class Llm:
         self._awaited: Lease | None = None
         self._has_words = False
         self._silence = Silence(runtime.settings.llm.patience_s, runtime.clock, runtime.after, self._tell_silence)
+        runtime.subscribe(VoiceCut.topic, self._on_cut)
         runtime.work("llm", self._on_lease)
         self._in_thread(self._knock)
 
@@ -84,6 +86,16 @@ class Llm:
         if question.lease.ahead:
             self._publish(question, question.discarded(self._runtime.clock.monotonic_ns()))
             question.lease.decline()
+            if question.reply is not None:
+                question.reply.cancel()
+
+    def _on_cut(self, message: Message) -> None:
+        """The user spoke into the answer: what there is of it is the answer, and the server need not go on."""
+        question, cut = self._question, message.body
+        if question is None or question.lease.ended or not isinstance(cut, VoiceCut):
+            return
+        if (message.envelope.turn, cut.attempt) == (question.lease.job.turn, question.lease.reply_number):
+            question.interrupted = True
             if question.reply is not None:
                 question.reply.cancel()
 
@@ -218,6 +230,8 @@ class Llm:
                 left_s = self._runtime.settings.llm.answer_timeout_s if lease.ahead else self._budget.left_s()
                 answered, marks = attempt.make(engine, partial(self._hold, question), left_s)
             except errors.Cancelled:
+                if engine is not None and question.interrupted and (stopped := attempt.stopped(engine)):
+                    self._post(question, partial(self._finish, question, *stopped))
                 return
             except errors.LlmError as error:
                 if not self._goes_on(question, attempt, engine, error):

@@ -17,6 +17,7 @@ from bus.timings import FIRST_CLAUSE, FIRST_TOKEN, LAST_TOKEN, LLM_START
 if TYPE_CHECKING:
     from actors.llm.engine import Engine, Reply
 
+INTERRUPTED = "interrupted"
 MAX_CONTINUATIONS = 3
 MIN_REST_TOKENS = 16
 
@@ -84,15 +85,26 @@ class Attempt:
                 self._arrived_ns.append(self._clock.monotonic_ns())
                 self._tell(ReplyDelta(attempt=self._number, index=len(self._pieces), text=piece))
                 self._pieces.append(piece)
-        complete_ns = self._clock.monotonic_ns()
         if not self._pieces or reply.finished is None:
             raise errors.BrokenOff(f"{model} answered with nothing: ask again")
+        return self._result(model, reply.finished.finish_reason)
+
+    def stopped(self, engine: Engine) -> tuple[Answered, dict[str, int]] | None:
+        """What there is of a reply that nobody wants more of, as a result; None when nothing had come yet."""
+        return self._result(engine.model(), INTERRUPTED) if self._pieces else None
+
+    def _result(self, model: str, reason: str) -> tuple[Answered, dict[str, int]]:
+        complete_ns = self._clock.monotonic_ns()
         clause_ns = self._arrived_ns[first_clause_piece(self._pieces)]
-        marks = {LLM_START: self._sent_ns, FIRST_TOKEN: self._arrived_ns[0], FIRST_CLAUSE: clause_ns, LAST_TOKEN: complete_ns}
+        marks = {
+            LLM_START: self._sent_ns or complete_ns,
+            FIRST_TOKEN: self._arrived_ns[0],
+            FIRST_CLAUSE: clause_ns,
+            LAST_TOKEN: complete_ns,
+        }
         whole = "".join(self._pieces).rstrip()
-        reason = reply.finished.finish_reason
         answered = Answered(
-            transcript=work.transcript, role=work.role, reply=whole, finish_reason=reason, model=model, attempt=self._number
+            transcript=self._work.transcript, role=self._work.role, reply=whole, finish_reason=reason, model=model, attempt=self._number
         )
         return answered, marks
 

@@ -29,6 +29,8 @@ class Question:
     """When the first piece was told to all, monotonic."""
     reply: Reply | None = None
     """The request that is under way."""
+    interrupted: bool = False
+    """The user has heard enough of it."""
 
     def __post_init__(self) -> None:
         self.early = bool(self.lease.ahead)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import zmq
 
+from actors.tts.barge_in import BargeIn
 from actors.tts.engines import VoiceError, load
 from actors.tts.speech import Key
 from actors.tts.talk import TICK_S, Action, Ended, Make, Send, Talk, Tell
@@ -58,6 +59,7 @@ class Tts:
         runtime.watch(self._socket, self._receive)
         runtime.subscribe("reply.", self._on_reply)
         runtime.work("say", self._on_lease)
+        self._barge_in = BargeIn(runtime, self._talk, self._act) if runtime.settings.speaker.duplex == "full" else None
         runtime.every(EXTEND_S, self._extend)
         self._ask()
         runtime.status(f"speaks with {settings.engine}")
@@ -110,6 +112,8 @@ class Tts:
     def _tick(self) -> None:
         self._ask()
         self._talk.tick()
+        if self._barge_in is not None:
+            self._barge_in.tick()
         self._act()
 
     def _ask(self) -> None:

@@ -224,6 +224,14 @@ class Talk:
 
     # -- quieter, or silent -------------------------------------------------------------------------------------------
 
+    @property
+    def said(self) -> tuple[str, str] | None:
+        """The stream that is being talked to, and the words of the answer as far as they are known; None when nothing is being said."""
+        speech = self._current
+        if speech is None or speech.sent == Place(0, 0) or speech.is_stopping:
+            return None
+        return speech.stream, " ".join(clause.text for clause in speech.clauses)
+
     def duck(self, on: bool) -> None:
         """Go on more quietly, or as before."""
         if on != self._is_ducked:

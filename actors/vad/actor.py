@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from actors.vad.duplex import VoiceGate
 from actors.vad.ear import Ear
 from actors.vad.endpoint import Endpointer, Policy, SilenceLimits, Words
 from actors.vad.engines import open_engine
@@ -13,12 +14,13 @@ from bus.addresses import is_locked
 from bus.errors import SetupError
 from bus.messages.audio import AudioOpened
 from bus.messages.speech import TranscriptPartial
+from bus.messages.voice import VoiceCut, VoiceFinished, VoicePlayed, VoiceStarted
 
 if TYPE_CHECKING:
     from actors.actor import Runtime
     from actors.vad.engines import Engine
     from bus.messages.base import Message
-    from bus.settings import VadSettings
+    from bus.settings import Settings, VadSettings
 
 TICK_S = 1.0
 START_WINDOW_MS = 150
@@ -35,11 +37,14 @@ class Vad:
         self._limits = silence_limits(self._settings)
         self._endpointers = self._open_endpointers()
         self._partial_ms = 0 if runtime.settings.whisper.workers == 1 else self._settings.partial_ms  # it would have to wait for pauses
+        self._gate = VoiceGate() if hears_itself(runtime.settings) else None
         self._ears: dict[str, Ear] = {}
         self._open_engine()  # now, so that one that cannot be had is told of before anyone speaks
         runtime.subscribe(AudioOpened.topic, self._on_opened)
         if self._endpointers or self._partial_ms:
             runtime.subscribe(TranscriptPartial.topic, self._on_partial)
+        if self._gate is not None:
+            runtime.subscribe("voice.", self._on_voice)
         runtime.jobs.resend()  # connects to the dispatcher, now: the first pause would not wait for that
         runtime.every(TICK_S, self._tick)
         self._look()
@@ -59,6 +64,17 @@ class Vad:
         partial, ear = message.body, self._ears.get(message.envelope.stream)
         if ear is not None and isinstance(partial, TranscriptPartial):
             ear.on_partial(message.envelope.turn, partial)
+
+    def _on_voice(self, message: Message) -> None:
+        """The assistant's own voice begins, goes on, or is silent."""
+        assert self._gate is not None, "who has no gate does not ask for this"
+        match message.body:
+            case VoiceStarted(at_ns=at_ns):
+                self._gate.sounds(at_ns)
+            case VoicePlayed():
+                self._gate.goes_on(message.envelope.mono_ns)
+            case VoiceFinished(at_ns=at_ns) | VoiceCut(at_ns=at_ns):
+                self._gate.silent(at_ns)
 
     def _look(self) -> list[str]:
         """Listen to every stream that has a source; return the streams that there are."""
@@ -91,6 +107,7 @@ class Vad:
             self._settings.stale_ms,
             policy=Policy(self._limits, self._endpointers) if self._endpointers else None,
             partial_ms=self._partial_ms,
+            gate=self._gate if stream == self._runtime.settings.mic.stream else None,
         )
 
     def _open_endpointers(self) -> tuple[Endpointer, ...]:
@@ -106,6 +123,12 @@ class Vad:
 
     def _open_engine(self) -> Engine:
         return open_engine(self._settings.engine, self._settings.mode, self._settings.threshold)
+
+
+def hears_itself(settings: Settings) -> bool:
+    """Whether the microphone would hear the voice, and nobody takes that away."""
+    devices = (settings.mic.source, settings.speaker.output)
+    return settings.tts.engine != "none" and devices == ("device", "device") and settings.speaker.duplex == "half"
 
 
 def segmenter_config(settings: VadSettings) -> SegmenterConfig:

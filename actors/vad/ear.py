@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from actors.vad.duplex import VoiceGate
 from actors.vad.endpoint import Policy
 from actors.vad.hearing import Hearing, Told, to_note
 from actors.vad.lateness import Lateness
@@ -22,7 +23,7 @@ from actors.vad.segmenter import Checkpoint, Paused, Resumed, Segment, Segmenter
 from bus import timings
 from bus.audio import AudioReader, End, Frame, Heard, Missing, NewEpoch
 from bus.codec import Stamp
-from bus.limits import FRAME_MS, FRAME_SAMPLES, SAMPLE_RATE_HZ
+from bus.limits import FRAME_BYTES, FRAME_MS, FRAME_SAMPLES, SAMPLE_RATE_HZ
 from bus.losses import Cause
 from bus.messages import speech
 from bus.messages.audio import AudioGap
@@ -38,6 +39,7 @@ ARRIVAL_MS = 3  # from the capture of a frame until it is here
 LATE_NS = 150_000_000
 """A pause that is told later than this is one of long ago: we are catching up, and what is said next is here already."""
 JUDGING_S = 5.0  # of a model that takes a tenth of a second on a busy machine
+SILENCE = bytes(FRAME_BYTES)
 CATCHING_UP_S = 5.0
 CATCHING_UP_FRAMES = 100  # so many frames take a few milliseconds; the phase begins anew with each lot
 
@@ -69,8 +71,10 @@ class Ear:
         *,
         policy: Policy | None = None,
         partial_ms: int = 0,
+        gate: VoiceGate | None = None,
     ) -> None:
-        """Without a `policy` every pause has the limit of `config`. Each `partial_ms` of speech is transcribed while it lasts; 0: not."""
+        """Without a `policy` every pause has the limit of `config`. Each `partial_ms` of speech is transcribed while it lasts; 0: not.
+        What a `gate` shuts out is taken for silence."""
         self._runtime = runtime
         self._stream = stream
         self._config = config
@@ -86,6 +90,7 @@ class Ear:
         self._hearing = Hearing(config, engine)
         self._lateness = Lateness(stale_ms)
         self._policy = policy
+        self._gate = gate
         self._partial_samples = partial_ms * SAMPLE_RATE_HZ // 1000
         self._next_partial = 0  # the sample at which the utterance so far is to be transcribed; 0: none is
         self._partial_ns = 0  # when that was done last
@@ -162,7 +167,8 @@ class Ear:
                 self._newest_ns = captured_ns
                 if self._lateness.is_stale(captured_ns, self._runtime.clock.monotonic_ns()):
                     self._runtime.count("frames-stale", stream=self._stream)
-                self._tell(self._hearing.push(pcm, captured_ns))
+                is_voice = self._gate is not None and self._gate.is_shut(captured_ns) and not self._hearing.is_open
+                self._tell(self._hearing.push(SILENCE if is_voice else pcm, captured_ns))
                 if self._begun is not None and self._hearing.voiced_ms >= self._runtime.settings.interruption.min_ms:
                     self._confirm(self._begun)
                 if self._next_partial and self._hearing.next_sample >= self._next_partial:

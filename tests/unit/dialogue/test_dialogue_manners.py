@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from actors.dialogue.manner import Manner
 from actors.dialogue.phrases import Command
 from actors.dialogue.turns import Step, next_step
 from bus.messages.jobs import Heard, LookBack, LookedBack, Parked, Recall, Remember
@@ -47,6 +48,12 @@ def test_without_the_wake_phrase_it_hangs_on_what_came_before(heard: Heard) -> N
 def test_noise_without_the_wake_phrase_is_ignored_at_once(heard: Heard) -> None:
     step = next_step(SPARK, heard)
     assert step == Step("", Remember(role="guide", state="ignored", transcript="", reply="", detail="nobody spoke"))
+
+
+@pytest.mark.parametrize("manner", [SPARK, GUIDE])
+def test_the_assistants_own_words_heard_back_are_not_answered_whatever_they_are(manner: Manner) -> None:
+    step = next_step(manner, said("Hey Spark, where am I"), woken=True, echo=True)
+    assert step == Step("", Remember(role="guide", state="ignored", transcript="", reply="", detail="its own voice"))
 
 
 @pytest.mark.parametrize("last", [None, LONG_AGO, STOPPED])
