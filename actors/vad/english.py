@@ -101,7 +101,7 @@ NUMBERS = (
 )
 HOURS = (DIGITS - {"zero", "oh"}) | _set("ten eleven twelve 1 2 3 4 5 6 7 8 9 10 11 12")
 DICTATED = _set("number code pin address email password zip postcode iban")
-OPERATORS = _set("plus minus times by and over")
+OPERATORS = _set("plus minus times by over")
 ANSWERS = {("not", "hope"), ("not", "or"), ("not", "maybe"), ("not", "think"), ("not", "why"), ("not", "course")}
 FRAMES = tuple(
     (re.compile(pattern), verdict)
@@ -262,6 +262,8 @@ def _number(words: list[str]) -> Verdict:
         return UNFINISHED
     if not before:
         return UNSURE
+    if before[-1] == "and":
+        return UNFINISHED  # a list may go on
     if before[-1] in OPERATORS and any(_is_number(word) for word in before):
         return FINISHED
     if len(before) >= 2 and before[-2:] in (["timer", "for"], ["me", "in"]):
@@ -270,8 +272,8 @@ def _number(words: list[str]) -> Verdict:
         return UNFINISHED  # "what is seven": times what?
     if before[-1] in {"have", "has", "need", "want", "buy", "add", "order", "for", "in", "the"} and "alarm" not in before:
         return UNFINISHED
-    if before[-1] == "to" and before[0] in {"set", "count", "turn", "change"}:
-        return FINISHED
+    if before[-1] == "to":  # "the way to two" is more likely the "to" of what follows, drawn out
+        return FINISHED if before[0] in {"set", "count", "turn", "change"} or "from" in before else UNFINISHED
     return FINISHED if count == 1 and words[-1] in HOURS and (before[-1] == "at" or "alarm" in before) else UNSURE
 
 
