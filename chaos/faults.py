@@ -26,6 +26,7 @@ MOMENTS: Final = (
     *("speech.started", "speech.ended", "transcript.final", "reply.started", "reply.delta", "reply.finished", "turn.finished"),
     "transcribe submitted",
     *(f"{stage} {state}" for stage in ("transcribe", "heard", "recall", "answer", "answered", "remember") for state in ("leased", "done")),
+    *(f"{stage} {state}" for stage in ("transcribe", "heard", "recall", "answer") for state in ("ahead", "committed")),
 )
 """An event of a turn, or one of its jobs changing hands."""
 

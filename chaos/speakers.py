@@ -49,6 +49,7 @@ class Speakers:
         self._world = world
         self._directory = directory
         self._waiting = deque(files)
+        self._paces = deque(("fast", "real"))
         self._at_once = at_once
         self._patience_s = patience_s
         self.speaking: list[Speaking] = []
@@ -81,7 +82,8 @@ class Speakers:
 
     def _begin(self, stream: str, file: Path) -> None:
         output = self._directory / f"{stream}.jsonl"
-        argv = command("supervisor.cli", "hear", "--json", "--pace", "fast", "--stream", stream, str(file))
+        self._paces.rotate()  # at real pace work is done ahead of time; at full pace a segmenter has much to catch up with
+        argv = command("supervisor.cli", "hear", "--json", "--pace", self._paces[0], "--stream", stream, str(file))
         with output.open("wb") as out, output.with_suffix(".err").open("wb") as errors:
             process = subprocess.Popen(argv, env=self._world.environ, stdin=subprocess.DEVNULL, stdout=out, stderr=errors, process_group=0)
         self.speaking.append(Speaking(stream, process, output, time.monotonic(), file))
