@@ -30,7 +30,8 @@ def test_a_question_becomes_an_answer_that_is_published_as_it_comes(make_bench: 
     bench.start("llm")
     bench.ask("What is my name?", [Round(user="My name is Anna.", assistant="Hello.")])
     job = bench.answered()
-    expected = Answered(transcript="What is my name?", role="plain", reply="Your name is Anna.", finish_reason="stop", model="rehearsal")
+    reply = "Your name is Anna."
+    expected = Answered(transcript="What is my name?", role="plain", reply=reply, finish_reason="stop", model="rehearsal", attempt=1)
     assert job.work == expected
     assert (job.turn, job.stream) == ("t1", "mic")
     assert list(job.marks) == ["turn_end", LLM_START, FIRST_TOKEN, FIRST_CLAUSE, LAST_TOKEN]

@@ -17,7 +17,7 @@ from bus.messages.speech import SpeechStarted, WakeHeard
 from bus.messages.turn import TurnFinished
 from bus.settings import DialogueSettings
 from bus.timings import SPEECH_END
-from tests.contract.memory.bench import GUIDE, UNREACHABLE, Bench
+from tests.contract.memory.stand import GUIDE, UNREACHABLE, Bench
 
 MakeBench = Callable[[DialogueSettings], Bench]
 SPARK = msgspec.structs.replace(GUIDE, wake=("hey spark",), follow_up_s=600.0)

@@ -15,7 +15,7 @@ from bus.messages.jobs import Answer, Job, Parked
 from bus.messages.reply import ReplyDelta, ReplyFinished, ReplyStarted
 from bus.messages.turn import Round
 from bus.timings import PARTS, SPEECH_END, TOTAL
-from tests.contract.memory.bench import Bench
+from tests.contract.memory.stand import Bench
 from tests.fakes.llm_server import ScriptedServer
 
 
