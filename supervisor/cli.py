@@ -74,6 +74,16 @@ def restart(actor: str, config: tuple[Path, ...], sets: tuple[str, ...]) -> None
 
 
 @cli.command()
+@click.argument("text")
+@configured
+def say(text: str, config: tuple[Path, ...], sets: tuple[str, ...]) -> None:
+    """Say TEXT aloud, to try the voice; return once it has been heard."""
+    from supervisor.say import say as say_aloud
+
+    say_aloud(instance(config, sets), text)
+
+
+@cli.command()
 @configured
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per actor and line.")
 @click.option("--watch", is_flag=True, help="Keep it up to date, until Ctrl+C.")

@@ -16,12 +16,12 @@ from actors.tts.speech import Key
 from actors.tts.talk import TICK_S, Action, Ended, Make, Send, Talk, Tell
 from bus.codec import Stamp, decode
 from bus.errors import WireError
-from bus.events import configure, received
+from bus.events import configure, monitor_event, received
 from bus.limits import VOICE_HIGH_WATER_MARK
 from bus.messages.base import Body, Message
 from bus.messages.jobs import Job, Remember, Say
 from bus.messages.reply import ReplyDelta, ReplyFinished, ReplyStarted
-from bus.messages.voice import VoiceAsk, VoiceProgress
+from bus.messages.voice import VoiceAsk, VoiceProgress, VoiceSay
 from bus.timings import FIRST_SOUND, LAST_SOUND
 
 if TYPE_CHECKING:
@@ -53,15 +53,17 @@ class Tts:
         self._socket = runtime.context.socket(zmq.DEALER)
         configure(self._socket, VOICE_HIGH_WATER_MARK)
         self._socket.setsockopt(zmq.IMMEDIATE, 1)  # what a speaker that is not there was to say must not reach its successor
+        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
         self._socket.connect(runtime.addresses.voice)
         self._thread = threading.Thread(target=self._make_all, name="tts-engine", daemon=True)
         self._thread.start()
         runtime.watch(self._socket, self._receive)
+        runtime.watch(self._monitor, self._on_connected)
         runtime.subscribe("reply.", self._on_reply)
+        runtime.subscribe(VoiceSay.topic, self._on_reply)
         runtime.work("say", self._on_lease)
         self._barge_in = BargeIn(runtime, self._talk, self._act) if runtime.settings.speaker.duplex == "full" else None
         runtime.every(EXTEND_S, self._extend)
-        self._ask()
         runtime.status(f"speaks with {settings.engine}")
 
     def close(self) -> None:
@@ -70,6 +72,8 @@ class Tts:
         self._wanted.put(None)
         self._engine.close()
         self._thread.join(1.0)
+        self._socket.disable_monitor()  # before its reader is closed, as in `JobClient.close`
+        self._monitor.close()
         self._socket.close()
 
     # -- facts --------------------------------------------------------------------------------------------------------
@@ -81,6 +85,8 @@ class Tts:
                 self._talk.started(Key(turn, attempt), stream)
             case ReplyDelta(attempt=attempt, index=index, text=text):
                 self._talk.piece(Key(turn, attempt), stream, index, text)
+            case VoiceSay(text=text):
+                self._talk.whole(Key(turn, 0), stream, text)
             case ReplyFinished(attempt=attempt, text=text):
                 self._talk.whole(Key(turn, attempt), stream, text)
             case _:
@@ -110,13 +116,15 @@ class Tts:
         self._talk.progress(message.envelope.turn, message.envelope.incarnation, message.body)
 
     def _tick(self) -> None:
-        self._ask()
+        self._send(VoiceAsk(), None)
         self._talk.tick()
         if self._barge_in is not None:
             self._barge_in.tick()
         self._act()
 
-    def _ask(self) -> None:
+    def _on_connected(self) -> None:
+        """There is a speaker, at first or again: how far is it?"""
+        monitor_event(self._monitor)
         self._send(VoiceAsk(), None)
 
     def _extend(self) -> None:
@@ -151,8 +159,9 @@ class Tts:
     def _send(self, body: Body, pcm: bytes | None, *, turn: str = "", stream: str = "") -> None:
         try:
             self._socket.send_multipart(self._stamp.pack(body, turn=turn, stream=stream, payload=pcm), zmq.NOBLOCK)
-        except zmq.Again:  # no speaker, and a full queue: what is missing is sent again
-            self._runtime.unsent()
+        except zmq.Again:  # no speaker, or a full queue: what is missing is sent again
+            if not isinstance(body, VoiceAsk):
+                self._runtime.unsent()
 
     def _end(self, ended: Ended) -> None:
         lease = self._lease

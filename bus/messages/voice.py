@@ -75,6 +75,14 @@ class VoiceProgress(Body, frozen=True, kw_only=True):
     """Why nothing can be heard just now, for the user; empty when all is well."""
 
 
+class VoiceSay(Body, frozen=True, kw_only=True):
+    """Event: say this, outside of any conversation, under the turn of the envelope. As any event it may be lost."""
+
+    topic: ClassVar[str] = "voice.say"
+    words: ClassVar[frozenset[str]] = frozenset({"text"})
+    text: Text
+
+
 class VoiceStarted(Body, frozen=True, kw_only=True):
     """Event: the first sample of a reply is being heard. From now on the microphone hears us too."""
 

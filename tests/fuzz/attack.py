@@ -22,11 +22,14 @@ from bus.messages.jobs import JobInfo
 from supervisor import client
 from tests.e2e.assistant import SPEECH, Assistant, assistant, words
 from tests.fuzz import scenarios
-from tests.fuzz.targets import Control, Events, FakeSource, History, Jobs, Target
+from tests.fuzz.targets import Control, Events, FakeSource, History, Jobs, Loudspeaker, Target
 from tests.waiting import wait_until
 
 SILENCE_S = 3600
-OPTIONS = ("mic.source=file", "mic.pace=real", "rehearsal_llm.first_token_delay_ms=0", "rehearsal_llm.token_delay_ms=0")
+OPTIONS = (
+    *("mic.source=file", "mic.pace=real", "rehearsal_llm.first_token_delay_ms=0", "rehearsal_llm.token_delay_ms=0"),
+    *("tts.engine=espeak", "speaker.output=none", "speaker.pace=fast"),
+)
 COUNTED_BY = "messages-malformed"
 GROWTH_BYTES = 40_000_000
 GROWTH = 0.2
@@ -115,6 +118,7 @@ def _targets(context: zmq.Context[zmq.Socket[bytes]], victim: Assistant, seed: s
         Jobs(context, addresses.jobs, seed),
         Control(context, addresses.control, seed),
         History(context, addresses.audio_history("mic"), seed),
+        Loudspeaker(context, addresses.voice, seed),
         FakeSource(context, addresses, seed),
         Events(context, addresses, seed),
     ]

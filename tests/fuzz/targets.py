@@ -34,6 +34,7 @@ from bus.messages.jobs import (
     WorkerHello,
 )
 from bus.messages.record import RecordStart
+from bus.messages.voice import VoiceAsk, VoiceDuck, VoiceProgress, VoiceSound, VoiceStop
 from tests.fuzz.generate import Generator, Shot
 
 ANSWER_S = 60.0
@@ -191,6 +192,20 @@ class History(Router):
             return body.first_sample >= wanted
 
         return AudioSince(first_sample=wanted), is_answer
+
+
+class Loudspeaker(Router):
+    """The socket of the speaker."""
+
+    name = "voice"
+    counted_by = "speaker"
+    lot = 60  # it keeps 100 answers for us
+    accepted = (VoiceSound, VoiceAsk, VoiceStop, VoiceDuck)
+
+    def question(self, number: int) -> tuple[Body, Callable[[Body], bool]]:
+        attempt = 1_000_000 + number  # newer than any that is drawn
+        sound = VoiceSound(attempt=attempt, clause=0, first_sample=0, rate_hz=16_000, ends=True, last=True)
+        return sound, lambda body: isinstance(body, VoiceProgress) and body.attempt == attempt
 
 
 class FakeSource(Target):
