@@ -34,6 +34,6 @@ def say(addresses: Addresses, text: str) -> None:
                 case VoiceFinished():
                     return
                 case VoiceCut():
-                    raise EarshotError("something else was to be said, so this was not heard to its end")
+                    raise EarshotError("it was stopped before its end; see `supervisor status`")
     what = "it was not heard to its end" if has_begun else "nothing was heard of it"
     raise EarshotError(f"{what}; see `supervisor status`")

@@ -85,6 +85,8 @@ class Speaker:
                 self._runtime.malformed(error)
             else:
                 self._peer = peer
+        with self._runtime.phases.during("playing", REOPEN_S):
+            self._output.wake()
         self._after(tell=True)
 
     def _handle(self, message: Message) -> None:

@@ -3,6 +3,9 @@
 PortAudio calls us on a thread of its own; there sound is only copied. The main loop supervises, as it does for the microphone
 (`actors/mic/device.py`): callbacks that cease are the only sign of a device that stalled or went away, `stop()` may then hang for ever, and
 new devices are seen only by a PortAudio that is started anew. What a device had been given when it went away counts as heard.
+
+An open stream asks for silence a hundred times a second, so it is closed when nothing was said for a while, and opened when somebody begins
+to think about an answer.
 """
 
 from __future__ import annotations
@@ -27,6 +30,8 @@ USUAL_RATE_HZ: Final = 22_050
 STALLED_S: Final = 1.0
 FIRST_CALLBACK_S: Final = 3.0
 RETRY_S: Final = 1.0
+REST_S: Final = 10.0
+"""Without anything to play for so long, the stream is closed."""
 MOST_LATENCY_S: Final = 2.0
 """More than this a device does not mean: a Bluetooth loudspeaker says 0.3."""
 
@@ -65,6 +70,8 @@ class DeviceOutput:
         self._finished = False
         self._alive_ns = self._started_ns = self._supervised_ns = self._away_until_ns = 0
         self._retry_ns = 0
+        self._used_ns = clock.monotonic_ns()
+        self._is_resting = False
         self._trouble = ""
         self.supervise()
 
@@ -76,14 +83,22 @@ class DeviceOutput:
     def delay_ns(self) -> int:
         return 0
 
+    def wake(self) -> None:
+        self._used_ns = self._clock.monotonic_ns()
+        if self._is_resting:
+            self._is_resting = False
+            self._try_to_start()
+
     def begin(self, rate_hz: int) -> None:
         self._rate_hz, self._queued, self._zero = rate_hz, 0, self._in
+        self.wake()
         if self._stream is not None and rate_hz != self._format.rate_hz and not self._ring:
             self._drop_stream()  # perhaps it can be had without conversion
             self._try_to_start()
         self._resampler = None
 
     def queue(self, pcm: bytes, *, last: bool) -> None:
+        self.wake()
         self._queued += len(pcm) // SAMPLE_BYTES
         converted = self._converted(pcm, last)
         with self._lock:
@@ -113,8 +128,11 @@ class DeviceOutput:
             self._away_until_ns = now_ns  # we were away ourselves
         self._supervised_ns = now_ns
         if self._stream is None:
-            if now_ns >= self._retry_ns:
+            if now_ns >= self._retry_ns and not self._is_resting:
                 self._try_to_start()
+        elif now_ns - self._used_ns > REST_S * 1e9 and self.heard() == self._queued:
+            self._is_resting = True
+            self._drop_stream()
         elif self._finished or self._is_stalled(now_ns):
             self._give_up(f"the loudspeaker {self._format.name!r} went away; trying again each second")
 

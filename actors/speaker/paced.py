@@ -80,6 +80,9 @@ class Paced:
         self._pcm.clear()
         return self._count
 
+    def wake(self) -> None:
+        """It never sleeps."""
+
     def supervise(self) -> None:
         """Nothing can happen to it."""
 

@@ -46,6 +46,9 @@ class Output(Protocol):
     def take_back(self) -> int:
         """Forget what can still be taken back. Return how many samples will have been heard after all."""
 
+    def wake(self) -> None:
+        """Something is about to be played."""
+
     def supervise(self) -> None:
         """Called now and then: see to it that all is well."""
 

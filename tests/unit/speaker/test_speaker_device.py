@@ -129,6 +129,8 @@ def test_a_loudspeaker_that_stalls_is_given_up_and_the_rest_is_played_when_one_i
 
 def test_a_process_that_was_stopped_blames_no_loudspeaker() -> None:
     portaudio, device = opened(output("Speakers"))
+    device.begin(RATE_HZ)
+    device.queue(pcm(10 * STEP), last=True)
     portaudio.streams[0].ask(STEP_S)
     portaudio.clock.advance_s(60)
     device.supervise()
@@ -144,3 +146,27 @@ def test_a_loudspeaker_is_found_by_number_by_name_and_by_a_part_of_it() -> None:
     assert find_output("headset", devices, None) == 3
     with pytest.raises(NoLoudspeaker, match=r"no loudspeaker 'Mic'; .*3 'USB Headset'"):
         find_output("Mic", devices, None)
+
+
+def test_a_loudspeaker_that_has_nothing_to_play_is_let_go_and_is_there_again_at_once() -> None:
+    portaudio, device = opened(output("Speakers"))
+    device.begin(RATE_HZ)
+    device.queue(pcm(20 * STEP), last=True)
+    play(portaudio.streams[0], device, 25)
+    for _ in range(25):
+        portaudio.streams[0].ask(0.5)
+        device.supervise()
+        if not portaudio.streams[0].open:
+            break
+    assert not portaudio.streams[0].open
+    assert device.trouble == ""
+    portaudio.clock.advance_s(100)
+    device.supervise()
+    assert len(portaudio.streams) == 1, "it rests"
+    device.wake()
+    assert portaudio.streams[1].open
+    device.begin(RATE_HZ)
+    device.queue(pcm(2 * STEP, 9_000), last=True)
+    play(portaudio.streams[1], device, 6)
+    assert device.heard() == 2 * STEP
+    assert bytes(portaudio.streams[1].played[: 4 * STEP]) == pcm(2 * STEP, 9_000)
