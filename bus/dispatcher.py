@@ -19,7 +19,7 @@ from bus.codec import Stamp, decode
 from bus.errors import WireError
 from bus.events import configure, received
 from bus.given_up import GivenUp
-from bus.leases import Board, Entry, Hold, Worker, bounded_ms
+from bus.leases import Board, Entry, Worker, bounded_ms
 from bus.limits import JOB_HIGH_WATER_MARK
 from bus.losses import Cause
 from bus.messages.base import Body, Message
@@ -206,9 +206,8 @@ class Dispatcher:
         taken = job.revision
         try:
             duplicate = self._spool.knows(job.id)
-            if isinstance(job.work, Transcribe) and not duplicate:
-                known = self._spool.first_revision(job.turn, job.stage)
-                duplicate, taken = (True, known) if known >= 0 else (False, taken)
+            if isinstance(job.work, Transcribe) and not duplicate and (known := self._spool.first_revision(job.turn, job.stage)) >= 0:
+                duplicate, taken = True, known
             if not duplicate and len(self._board.entries) >= MAX_OPEN_JOBS:
                 self._trouble.tell(f"{MAX_OPEN_JOBS} jobs are open already; what is said now waits until some of them are done")
                 self._refuse(peer, job, f"{MAX_OPEN_JOBS} jobs are open already", "jobs-refused-full")
@@ -247,9 +246,7 @@ class Dispatcher:
         entry, lease = self._board.entries.get(hello.job_id), hello.lease
         if self._ahead.holds(key, lease):
             return True
-        if entry is None or not self._board.resume(
-            key, entry, Hold(entry.attempt_of(lease), self._terms.deadline_ns(entry.job), self._terms.late_ns(entry.job))
-        ):
+        if entry is None or not self._board.resume(key, entry, self._terms.hold(entry.attempt_of(lease), entry.job)):
             return False
         if lease == entry.lease(0):  # what tells it that the job is wanted may have been lost with the dispatcher that wrote that down
             self._peers.tell(key, JobCommitted(lease=lease, job=entry.job))
@@ -446,9 +443,8 @@ class Dispatcher:
         """Lease what can be leased; then say what was held back for it."""
         with self._trouble.caught():
             for entry in self._board.spent(self._clock.monotonic_ns()):
-                self._park(
-                    entry, entry.reason or ("there is no worker for it" if self._board.is_unserved(entry) else "its worker died"), ""
-                )
+                why = "there is no worker for it" if self._board.is_unserved(entry) else "its worker died"
+                self._park(entry, entry.reason or why, "")
             all_there = False
             while not all_there:
                 all_there = True
@@ -466,9 +462,9 @@ class Dispatcher:
     def _offer(self, worker: Worker, entry: Entry, payload: bytes | None) -> bool:
         """The attempt is in the spool: the worker gets it. Return False when it is not there: that was no attempt."""
         state = "leased" if entry.waiting else "hedged"
-        deadline_ns, late_ns = self._terms.deadline_ns(entry.job), self._terms.late_ns(entry.job)
-        hold = self._board.lease(worker, entry, deadline_ns, late_ns, now_ns=self._clock.monotonic_ns())
-        deadline_ms = (deadline_ns - self._clock.monotonic_ns()) // 1_000_000
+        terms, now_ns = self._terms.hold(0, entry.job), self._clock.monotonic_ns()
+        hold = self._board.lease(worker, entry, terms.deadline_ns, terms.late_ns, now_ns=now_ns)
+        deadline_ms = (hold.deadline_ns - now_ns) // 1_000_000
         offer = JobLease(lease=entry.lease(hold.attempt), attempt=hold.attempt, deadline_ms=deadline_ms, job=entry.job)
         if not self._peers.tell(worker.key, offer, payload):
             self._board.never_reached(worker, entry)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bus.clock import Clock
+from bus.leases import Hold
 from bus.limits import MAX_UTTERANCE_S
 from bus.messages.jobs import Job, Transcribe
 
@@ -29,6 +30,10 @@ class Terms:
         """From when on a second worker may have the job too; None: never."""
         can_be_hedged = job.work.can_be_hedged and self._hedge_after_s > 0
         return self._in_ns(self._hedge_after_s + _audio_s(job)) if can_be_hedged else None
+
+    def hold(self, attempt: int, job: Job) -> Hold:
+        """That lease, as of now."""
+        return Hold(attempt, self.deadline_ns(job), self.late_ns(job))
 
     def _in_ns(self, seconds: float) -> int:
         return self._clock.monotonic_ns() + round(seconds * 1e9)
