@@ -165,7 +165,7 @@ def test_a_commit_that_was_written_down_by_a_dispatcher_that_died_of_it_is_told_
     assert (wanted, leases[0].cancelled, len(leases)) == ([5], False, 1)
     leases[0].done([heard()])
     plane.until(lambda: not worker.outstanding)
-    assert open_jobs(plane) == [heard()]
+    assert open_jobs(plane) == [marked(heard(), committed=5)]
 
 
 def test_after_a_death_of_the_dispatcher_the_turn_is_done_as_if_nothing_had_been_ahead(plane: Plane) -> None:
