@@ -275,6 +275,8 @@ class LlmSettings(_Table, frozen=True):
     ("turn on the"), as far as `vad.endpoint` knows the language. Its answer is held back until then, and void when the speaker goes on."""
     system_role: Literal["auto", "system", "fold"] = "auto"
     """How the role reaches the model: as a system message, folded into the first user message, or as found out."""
+    warm: bool = True
+    """Whether the server is given the beginning of the next prompt to read when somebody begins to speak and it may not know it."""
 
 
 class RehearsalLlmSettings(_Table, frozen=True):

@@ -12,6 +12,7 @@ from actors.llm.attempt import Attempt, Budget
 from actors.llm.prompt import build_messages
 from actors.llm.question import Question
 from actors.llm.silence import Silence
+from actors.llm.warmer import Warmer
 from bus.messages.base import Body, Message
 from bus.messages.jobs import Answer, Answered, Job
 from bus.messages.reply import PromptMade, PromptMessage, ReplyDelta, ReplyFinished, ReplyWaiting
@@ -51,12 +52,14 @@ class Llm:
         self._has_words = False
         self._silence = Silence(runtime.settings.llm.patience_s, runtime.clock, runtime.after, self._tell_silence)
         runtime.subscribe(VoiceCut.topic, self._on_cut)
+        self._warmer = Warmer(runtime, self._current_engine, self._in_thread)
         runtime.work("llm", self._on_lease)
         self._in_thread(self._knock)
 
     def close(self) -> None:
         """Give up the reply in progress. Its job goes back to the dispatcher when the runtime says goodbye."""
         self._stopping.set()
+        self._warmer.stop()
         if self._question is not None and self._question.reply is not None:
             self._question.reply.cancel()
 
@@ -67,6 +70,7 @@ class Llm:
         if not isinstance(work, Answer):
             lease.failed(f"{lease.job.stage} is no job for the language model", retry=False)
             return
+        self._warmer.stop()
         self._question = question = Question(lease, self._runtime.clock.monotonic_ns())
         if question.early:
             lease.on_commit = partial(self._on_commit, question)
@@ -161,6 +165,8 @@ class Llm:
         lease, job = question.lease, question.lease.job
         self._silence.end()
         self._reached(answered.model)
+        if isinstance(job.work, Answer):
+            self._warmer.answered(job.stream, job.work, answered)
         self._publish(question, ReplyFinished(attempt=lease.reply_number, text=answered.reply, finish_reason=answered.finish_reason))
         all_marks = {**job.marks, **marks, **question.marks()}
         lease.done([Job(turn=job.turn, stream=job.stream, work=answered, revision=job.revision, marks=all_marks)])
@@ -174,6 +180,7 @@ class Llm:
 
     def _wait(self, reason: str) -> None:
         """The server is not there. Told once, until it is."""
+        self._warmer.lost()
         if not self._is_waiting:
             self._is_waiting = True
             self._runtime.log.warning("waiting for the LLM server", reason=reason)

@@ -72,10 +72,10 @@ class Bench:
         """Submit the job of one turn; what was done of it ahead of time is wanted now."""
         self.jobs.submit(question(text, rounds, turn=turn, marks=marks or {"turn_end": 1}))
 
-    def ask_ahead(self, text: str, rounds: list[Round] | None = None, *, turn: str = "t1") -> None:
+    def ask_ahead(self, text: str, *, turn: str = "t1", max_tokens: int = 64) -> None:
         """Have the job of a turn done ahead of time."""
         self.until(lambda: self.jobs.connected)
-        self.jobs.speculate(question(text, rounds, turn=turn, marks={"turn_end": 1}))
+        self.jobs.speculate(question(text, turn=turn, marks={"turn_end": 1}, max_tokens=max_tokens))
 
     def until(self, condition: Callable[[], object]) -> None:
         """Handle what arrives until the condition holds."""
@@ -111,11 +111,11 @@ class Bench:
                 self.statuses += [line.removeprefix("STATUS=") for line in lines if line.startswith("STATUS=")]
 
 
-def question(text: str, rounds: list[Round] | None = None, *, turn: str = "t1", marks: Mapping[str, int]) -> Job:
+def question(text: str, rounds: list[Round] | None = None, *, turn: str = "t1", marks: Mapping[str, int], max_tokens: int = 64) -> Job:
     """The job of one turn."""
-    work = Answer(transcript=text, role="plain", system="You are kind.", max_tokens=64, rounds=rounds or [])
+    work = Answer(transcript=text, role="plain", system="You are kind.", max_tokens=max_tokens, rounds=rounds or [])
     return Job(turn=turn, stream="mic", work=work, marks=dict(marks))
 
 
-def llm_at(url: str, model: str = "") -> LlmSettings:
-    return LlmSettings(url=url, model=model)
+def llm_at(url: str, model: str = "", *, warm: bool = True) -> LlmSettings:
+    return LlmSettings(url=url, model=model, warm=warm)
