@@ -7,7 +7,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,8 @@ from actors.llm.client import ChatClient, Timeouts
 from actors.llm.engine import Engine
 from actors.llm.prompt import build_messages, fold_system
 from actors.llm.tokens import TokenCounter
+from bus.messages.reply import ReplyDiscarded
+from tests.contract.llm.bridge import Bench, llm_at
 
 ROOT = Path(__file__).parents[3]
 VENV = Path(os.environ.get("EARSHOT_VLLM_VENV") or ROOT / ".vllm-venv")
@@ -204,6 +206,21 @@ def test_cancelling_in_mid_reply_stops_the_generation(endless: str) -> None:
         threading.Event().wait(POLL_S)
     assert metric(endless, "num_requests_running") == 0
     assert metric(endless, "generation_tokens_total") - generated_before < LONG_REPLY_TOKENS
+
+
+def test_an_answer_begun_ahead_of_time_is_stopped_when_the_speaker_goes_on(
+    endless: str, make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EARSHOT_LLM_API_KEY", KEY)
+    generated_before = metric(endless, "generation_tokens_total")
+    bench = make_bench(llm_at(endless, "tiny"))
+    bench.start("llm")
+    bench.ask_ahead("Hello", max_tokens=LONG_REPLY_TOKENS)
+    bench.until(lambda: metric(endless, "num_requests_running"))
+    bench.jobs.withdraw("t1")
+    bench.until(lambda: bench.bodies(ReplyDiscarded) and not metric(endless, "num_requests_running"))
+    assert metric(endless, "generation_tokens_total") - generated_before < LONG_REPLY_TOKENS
+    assert [type(message.body) for message in bench.events if message.topic.startswith("reply.")] == [ReplyDiscarded]
 
 
 def test_stopping_the_server_breaks_the_reply_off(servers: tuple[Server, Server]) -> None:

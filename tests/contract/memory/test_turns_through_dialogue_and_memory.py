@@ -7,10 +7,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from actors.llm.prompt import build_messages
 from bus.messages.jobs import Answer, Job, Parked
 from bus.messages.reply import ReplyDelta, ReplyFinished, ReplyStarted
 from bus.messages.turn import Round
@@ -36,6 +38,10 @@ def test_a_question_reaches_the_model_with_the_role_and_the_rounds_before_it(ben
     starts = [[past.user.removeprefix("question ") for past in each.rounds] for each in asked]
     assert starts == [[], ["0"], ["0", "1"], ["0", "1", "2"], ["2", "3"]]
     assert asked[1].rounds == [Round(user="question 0", assistant="answer 0")]
+    prompts = [build_messages(each.system, [(past.user, past.assistant) for past in each.rounds], each.transcript) for each in asked]
+    for before, after in pairwise(prompts[:4]):  # what the model's server has read; the fifth begins anew, behind the role
+        assert after[: len(before)] == before
+    assert prompts[4][0] == prompts[3][0]
 
 
 def test_a_finished_turn_is_in_the_store_with_its_times(bench: Bench) -> None:
