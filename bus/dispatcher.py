@@ -48,7 +48,7 @@ from bus.messages.jobs import (
 )
 from bus.moments import Moment, this_moment
 from bus.peers import Peers
-from bus.resume import Limit, left_behind
+from bus.resume import Limit, is_answered, left_behind
 from bus.spool import Spool, Stored
 from bus.sqlite import fault_of
 from bus.terms import Terms
@@ -371,8 +371,8 @@ class Dispatcher:
             self._spool.begin_run(self._run)
         for notice in notices:
             self._board.add(notice)
-        if self._left:
-            self._on_left(len({stored.job.turn for stored in self._left}), min(stored.born.wall_ns for stored in self._left))
+        if unanswered := [stored for stored in self._left if not is_answered(stored)]:
+            self._on_left(len({stored.job.turn for stored in unanswered}), min(stored.born.wall_ns for stored in unanswered))
         self._left = []
 
     def _add(self, job: Job, payload: bytes | None) -> None:

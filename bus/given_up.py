@@ -52,7 +52,8 @@ class GivenUp:
             notice = msgspec.structs.replace(work, aloud=aloud)
         elif isinstance(work, Say):
             self._spool.finish(job.id)
-            notice = msgspec.structs.replace(work.then, detail="; ".join(filter(None, (work.then.detail, f"not spoken: {reason}"))))
+            why = f"not spoken: {reason if aloud else 'the assistant was not running'}"
+            notice = msgspec.structs.replace(work.then, detail="; ".join(filter(None, (work.then.detail, why))))
         else:
             self._spool.park(job.id, reason, self._moment().wall_ns)
             notice = Parked(failed_stage=job.stage, reason=reason, transcript=getattr(work, "transcript", ""), aloud=aloud)

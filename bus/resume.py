@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from bus.messages.jobs import Answered, Parked, Remember
+from bus.messages.jobs import Answered, Parked, Remember, Say
 from bus.moments import Moment, age_s
 from bus.spool import Stored
 
@@ -42,3 +42,8 @@ def _would_be_heard(stored: Stored) -> bool:
         case Parked(aloud=aloud):
             return aloud
     return True
+
+
+def is_answered(stored: Stored) -> bool:
+    """Whether the user has had the answer, on the screen, and it was only to be spoken."""
+    return isinstance(stored.job.work, Say)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bus.messages.jobs import Answer, Answered, AnyWork, Heard, Job, Parked, Remember
+from bus.messages.jobs import Answer, Answered, AnyWork, Heard, Job, Parked, Remember, Say
 from bus.moments import Moment, age_s, this_moment
 from tests.unit.bus.plane import Plane, speech, told
 
@@ -79,6 +79,21 @@ def test_an_old_turn_is_not_answered_but_kept_as_unanswered_with_its_words_and_t
     plane.until(lambda: not plane.spool.load())
     assert not answers
     assert [(info.stage, info.state) for info in plane.jobs()] == [(kind, "parked")]  # so it can be answered after all
+
+
+def test_an_old_answer_is_not_spoken_out_of_the_blue_but_remembered_and_nobody_calls_it_unanswered(plane: Plane) -> None:
+    then = Remember(role="guide", state="answered", transcript="where am I", reply="Rome.")
+    submit(plane, Job(turn="a", stream="mic", work=Say(attempt=10_001, then=then)))
+    later(plane, 301)
+    _, voices = plane.worker("tts", "say")
+    _, ends = plane.worker("memory", "memory")
+    plane.until(lambda: ends)
+    kept = ends[0].job.work
+    assert isinstance(kept, Remember)
+    assert (kept.state, kept.reply, kept.detail) == ("answered", "Rome.", "not spoken: the assistant was not running")
+    assert plane.left == []
+    assert not voices
+    assert plane.spool.parked() == []
 
 
 def test_an_old_turn_tells_who_had_it_when_everything_ended(plane: Plane) -> None:
