@@ -137,7 +137,10 @@ class Tts:
         while actions := self._talk.actions():
             for action in actions:
                 self._do(action)
-        self._making = self._talk.making
+        making = self._talk.making
+        if self._making is not None and self._making is not making:
+            self._engine.give_up()  # or whatever is to be said next would wait for it
+        self._making = making
         if self._talk.busy and self._timer is None:
             self._timer = self._runtime.every(TICK_S, self._tick)
         elif not self._talk.busy and self._timer is not None:

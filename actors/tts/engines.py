@@ -15,13 +15,16 @@ class VoiceError(EarshotError):
 
 
 class Engine(Protocol):
-    """Makes sound of text, one text at a time. It is used by one thread alone, but for `close`."""
+    """Makes sound of text, one text at a time. It is used by one thread alone, but for the last two."""
 
     def synthesise(self, text: str) -> Iterator[tuple[int, bytes]]:
         """Yield the sound of `text` as it comes: its rate in Hz, always the same for one engine, and mono int16 PCM, whole samples.
 
         Raises VoiceError.
         """
+
+    def give_up(self) -> None:
+        """Nobody wants what is being made, if anything is: end it soon. May be called from another thread."""
 
     def close(self) -> None:
         """Give up what is being made, and give everything back. May be called from another thread."""

@@ -51,6 +51,9 @@ class Espeak:
             raise VoiceError("eSpeak NG could not make sound of a clause")
         yield self._rate_hz, b"".join(self._pieces)
 
+    def give_up(self) -> None:
+        """It is through in milliseconds."""
+
     def close(self) -> None:
         """The library ends with the process."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any, Final
 
 import requests
@@ -69,10 +70,14 @@ class Openai:
         finally:
             self._response = None
 
-    def close(self) -> None:
+    def give_up(self) -> None:
         response = self._response
         if response is not None:
-            response.close()
+            with suppress(OSError, ValueError, RuntimeError, AttributeError):  # it has just ended by itself
+                response.raw.shutdown()  # `close` would not wake whoever reads
+
+    def close(self) -> None:
+        self.give_up()
         self._session.close()
 
     def _pieces(self, response: Any) -> Iterator[bytes]:

@@ -56,6 +56,11 @@ class Piper:
         finally:
             self._end(child)
 
+    def give_up(self) -> None:
+        with self._lock:
+            if self._speaking is not None:
+                self._speaking.kill()
+
     def close(self) -> None:
         with self._lock:
             self._closed = True

@@ -19,6 +19,7 @@ from actors.tts.piper import Piper, rate_of_voice
 from bus.errors import SetupError
 from bus.settings import TtsSettings
 from tests.fakes.voice_server import RATE_HZ, VoiceServer, sound_of, wav_of
+from tests.waiting import wait_until
 
 FAKE_PIPER = f"{sys.executable} {Path(__file__).parents[2] / 'fakes' / 'piper.py'}"
 
@@ -116,11 +117,28 @@ def test_a_piper_that_speaks_is_ended_by_closing(piper: Callable[..., Piper]) ->
 
     thread = threading.Thread(target=speak)
     thread.start()
-    while engine._speaking is None:
-        threading.Event().wait(0.001)
+    wait_until(lambda: engine._speaking is not None)
     engine.close()
     assert ended.wait(20)
     thread.join()
+
+
+def test_a_piper_that_is_given_up_ends_and_the_next_clause_is_spoken(piper: Callable[..., Piper]) -> None:
+    engine = piper("--hang")
+    ended = threading.Event()
+
+    def speak() -> None:
+        with pytest.raises(VoiceError):
+            list(engine.synthesise("Hello."))
+        ended.set()
+
+    thread = threading.Thread(target=speak)
+    thread.start()
+    wait_until(lambda: engine._speaking is not None)
+    engine.give_up()
+    assert ended.wait(20)
+    thread.join()
+    assert list(engine.synthesise("One."))
 
 
 def test_the_rate_of_a_piper_voice_stands_beside_it(tmp_path: Path) -> None:
@@ -163,6 +181,27 @@ def test_what_is_wrong_with_a_server_is_one_line_without_the_words(server: Voice
     nobody = Openai(asking("http://127.0.0.1:9/v1"), "")
     with pytest.raises(VoiceError, match="is it running"):
         list(nobody.synthesise("a"))
+
+
+def test_a_clause_that_nobody_wants_any_more_is_given_up_though_the_server_hangs(server: VoiceServer) -> None:
+    engine = Openai(asking(server.url, timeout_s=60.0), "")
+    server.hangs = True
+    ended = threading.Event()
+
+    def speak() -> None:
+        with pytest.raises(VoiceError):
+            list(engine.synthesise("Hello."))
+        ended.set()
+
+    thread = threading.Thread(target=speak)
+    thread.start()
+    wait_until(lambda: engine._response is not None)
+    engine.give_up()
+    assert ended.wait(20)
+    thread.join()
+    server.hangs = False
+    assert list(engine.synthesise("Hello."))
+    engine.give_up()  # of nothing
 
 
 def test_a_wav_may_come_in_any_pieces() -> None:
