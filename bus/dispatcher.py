@@ -277,6 +277,8 @@ class Dispatcher:
             for other, attempt in entry.holders.items():
                 if other != key:
                     self._peers.tell(other, JobCancel(lease=entry.lease(attempt)))
+            if done.lease == entry.lease(0):  # begun ahead of time, and perhaps never told that it is wanted
+                self._peers.tell(key, JobCommitted(lease=done.lease, job=entry.job))
             self._plan_wiping(entry.job)
             self._moved(entry.job, JobMoved(job_id=done.job_id, state="done", attempt=entry.attempt_of(done.lease), worker=key))
         owed = self._board.credit(key, done.lease)

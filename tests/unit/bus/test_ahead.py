@@ -117,6 +117,31 @@ def test_a_result_that_crosses_with_the_commit_has_the_marks_of_the_submission_t
     assert open_jobs(plane) == [marked(heard(), committed=5, transcribed=7)]
 
 
+@pytest.mark.parametrize("without", ["the worker, which others needed", "the dispatcher, which died"])
+def test_a_result_that_comes_after_the_commit_without_a_lease_is_taken_and_its_worker_hears_of_the_commit(
+    plane: Plane, without: str
+) -> None:
+    committed: list[str] = []
+    leases: list[Lease] = []
+    worker = plane.client("whisper-1")
+    worker.work("stt", leases.append, lambda lease, _: committed.append(lease))
+    vad = ear(plane)
+    vad.speculate(speech(), PCM)
+    plane.until(lambda: leases)
+    if without == "the dispatcher, which died":
+        plane.die()
+        plane.start()
+    else:
+        vad.submit(speech("b", stream="other"), PCM)
+        plane.until(lambda: leases[0].cancelled)
+    vad.submit(speech(), PCM)
+    plane.until(lambda: not vad.outstanding)
+    leases[0].done([heard()])  # the decoding could not be interrupted
+    plane.until(lambda: committed)
+    assert committed == [leases[0].id]
+    assert plane.spool.knows(heard().id)
+
+
 def test_a_committed_job_whose_worker_dies_goes_to_another_with_all_its_attempts(plane: Plane) -> None:
     vad, _, _ = begun(plane)
     vad.submit(speech(), PCM)
