@@ -120,6 +120,9 @@ FRAMES = tuple(
         (r"^(send|write) (a|an|the) (message|email|mail|text|letter)$", UNFINISHED),
         (r"^(is|are|was|were) (the|my|your|our|it|this|that|he|she|they|we|a|an)( \w+)?$", UNFINISHED),
         (r"^(is|are|was|were) there$", UNFINISHED),
+        (r"\b(like|want|need|wanted) to (know|ask|say|tell)$", UNFINISHED),
+        (r"\b(think|believe|hope|suppose|guess) that$", UNFINISHED),
+        (r"\b(repeat after me|write down|the united|the following)$", UNFINISHED),
         (r"^(what|which) (time|day|date|month|year|colour|color|kind|sort|one|\w+s)$", UNFINISHED),
         (r"^how (many|much|long|far|old|often|big|tall)( \w+)?$", UNFINISHED),
         (r"^(when|why|how) (is|are|was|were|does|do|did) (the|my|your|our)( \w+){1,2}$", UNSURE),  # or is it coming, working, … ?
