@@ -255,8 +255,7 @@ class Dispatcher:
     def _extend(self, key: str, extend: JobExtend) -> None:
         self._ahead.extend(key, extend)
         entry = self._board.entries.get(extend.job_id)
-        hold = entry.held_as(key, extend.lease) if entry is not None else None
-        if entry is not None and hold is not None:  # its worker is well, so it is not late either
+        if entry is not None and (hold := entry.held_as(key, extend.lease)) is not None:  # its worker is well, so it is not late either
             entry.holds[key] = hold.extended(self._in_ns(bounded_ms(extend.deadline_ms) / 1000))
 
     def _done(self, peer: bytes, key: str, done: JobDone) -> None:
@@ -281,8 +280,7 @@ class Dispatcher:
                 self._peers.tell(key, JobCommitted(lease=done.lease, job=entry.job))
             self._plan_wiping(entry.job)
             self._moved(entry.job, JobMoved(job_id=done.job_id, state="done", attempt=entry.attempt_of(done.lease), worker=key))
-        owed = self._board.credit(key, done.lease)
-        if owed and entry is None and not done.lease.endswith("#0"):
+        if self._board.credit(key, done.lease) and entry is None and not done.lease.endswith("#0"):
             self._on_count("results-late", None)
         self._say(peer, JobSettled(lease=done.lease, accepted=entry is not None))
 
