@@ -396,7 +396,7 @@ class Dispatcher:
         entry = Entry(tip, number, turn_order, born)
         self._moved(job, JobMoved(job_id=job.id, state="submitted"))
         if chain is not None:
-            entry.holds = chain.entry.holds
+            entry.holds = {key: self._terms.wanted(hold, tip) for key, hold in chain.entry.holds.items()}
             self._ahead.written(chain, job)
         self._begin([(entry, worker)], sound)
 

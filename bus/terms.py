@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from bus.clock import Clock
 from bus.leases import Hold
@@ -34,6 +35,10 @@ class Terms:
     def hold(self, attempt: int, job: Job) -> Hold:
         """That lease, as of now."""
         return Hold(attempt, self.deadline_ns(job), self.late_ns(job))
+
+    def wanted(self, hold: Hold, job: Job) -> Hold:
+        """A lease that began ahead of time, on a job that is wanted now: from now on its worker may be late with it."""
+        return replace(hold, deadline_ns=max(hold.deadline_ns, self.deadline_ns(job)), late_ns=self.late_ns(job))
 
     def _in_ns(self, seconds: float) -> int:
         return self._clock.monotonic_ns() + round(seconds * 1e9)

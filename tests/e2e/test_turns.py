@@ -39,7 +39,7 @@ def test_what_was_said_is_shown_only_when_asked_for(running: Assistant, tmp_path
 
 
 def test_a_worker_that_was_killed_leaves_its_trace_in_the_turn() -> None:
-    with assistant("launcher.watchdog_s=60") as fresh, fresh.events("job.moved") as events:
+    with assistant("launcher.watchdog_s=60", "vad.pause_ms=0") as fresh, fresh.events("job.moved") as events:
         pid = fresh.kill("whisper-1", signal.SIGSTOP)  # so that it has the job for certain, and does not finish it
         process = fresh.popen("hear", "--json", "--pace", "fast", str(SPEECH / "sum-rms.wav"))
         moved: JobMoved | None = None

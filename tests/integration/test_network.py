@@ -275,7 +275,7 @@ def test_when_the_cable_is_cut_the_tap_goes_on_and_the_lease_goes_to_another_wor
         local = desk.kill("whisper-1", signal.SIGSTOP)
         remote = attic.kill("whisper-9", signal.SIGSTOP)
         hearing = [desk.popen("hear", "--json", "--stream", name, str(SPEECH / "sum-rms.wav")) for name in ("one", "two")]
-        moved(events, "leased", "hedged")
+        moved(events, "leased", "hedged", "committed")
         cable.set("down")
         moved(events, "requeued", "released")
         wait_until(lambda: not connections(networks[0]), NOTICED_S)  # a shorter cut is mended by TCP, and nothing is missed

@@ -153,6 +153,25 @@ def test_a_committed_job_whose_worker_dies_goes_to_another_with_all_its_attempts
     assert (others[0].attempt, others[0].payload) == (1, PCM)
 
 
+def test_a_worker_that_is_late_with_what_it_began_ahead_of_time_is_helped_as_any_other(plane: Plane) -> None:
+    vad, _, leases = begun(plane)
+    plane.advance(3)
+    vad.submit(speech(), PCM)
+    plane.until(lambda: not vad.outstanding)
+    _, others = plane.worker("whisper-2", "stt")
+    plane.until(lambda: plane.knows_worker("whisper-2/1"))
+    plane.advance(4.9)  # the five seconds count from the commit
+    plane.pump(5)
+    assert others == []
+    plane.advance(0.2)
+    plane.until(lambda: others)
+    assert (others[0].attempt, others[0].payload) == (1, PCM)
+    others[0].done([heard()])
+    plane.until(lambda: leases[0].cancelled)
+    assert open_jobs(plane) == [heard()]
+    assert "jobs-hedged" in plane.counted
+
+
 def test_after_a_death_of_the_dispatcher_the_worker_of_a_committed_job_may_go_on(plane: Plane) -> None:
     vad, worker, leases = begun(plane)
     vad.submit(speech(), PCM)
