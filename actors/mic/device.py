@@ -6,7 +6,7 @@ ever. So the age of the last callback is watched, and a stream under suspicion i
 devices are seen only by a PortAudio that is started anew.
 
 Audio time stays true: while a device is away, the sample counter moves on by the time that passes. PulseAudio moves the
-stream of an unplugged microphone to another one, be it the monitor of the loudspeaker; PortAudio cannot tell us.
+stream of an unplugged microphone to another one, be it the monitor of the loudspeaker: what comes then is not heard (`monitor.py`).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from actors.mic.devices import Format, default_device, find_device, find_format
+from actors.mic.monitor import MonitorWatch
 from actors.mic.sources import Cutter, Frame, SourceError
 from bus.clock import Clock
 from bus.limits import FRAME_MS, SAMPLE_RATE_HZ
@@ -42,8 +43,15 @@ class Block(NamedTuple):
 class DeviceSource:
     """Captures from the device that `wanted` names: an index, a part of a name, or nothing for the default."""
 
-    def __init__(self, wanted: int | str | None, clock: Clock, load: Callable[[], Any] | None = None) -> None:
+    def __init__(
+        self,
+        wanted: int | str | None,
+        clock: Clock,
+        load: Callable[[], Any] | None = None,
+        watch: MonitorWatch | None = None,
+    ) -> None:
         self._wanted = wanted
+        self._watch = watch or MonitorWatch()
         self._clock = clock
         self._load = load or load_sounddevice
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -60,6 +68,8 @@ class DeviceSource:
         self._supervised_ns = self._away_until_ns = 0
         self._retry_ns = 0
         self._lost_ns = 0
+        self._is_dead = False  # the stream is to be dropped
+        self._is_at_monitor = False
         self._trouble = ""
         self._last_arrival_ns = 0  # of the block that was last made into frames; 0 before the first
 
@@ -110,7 +120,7 @@ class DeviceSource:
     def _on_block(self, pcm: Any, _samples: int, _times: Any, status: Any) -> None:
         """Runs on PortAudio's thread: copies and wakes, nothing else."""
         self._alive_ns = self._clock.monotonic_ns()
-        if len(self._queue) >= QUEUE_BLOCKS:
+        if self._watch.monitor or len(self._queue) >= QUEUE_BLOCKS:
             self._hole = True
             return
         self._queue.append(Block(self._alive_ns, self._hole or bool(status.input_overflow), bytes(pcm)))
@@ -131,8 +141,24 @@ class DeviceSource:
         if self._stream is None:
             if now_ns >= self._retry_ns:
                 self._try_to_start()
+        elif self._is_dead:
+            self._give_up(self._trouble)
         elif self._finished or self._is_stalled(now_ns):
-            self._give_up(f"the microphone {self._format.name!r} stopped sending; trying again each second")
+            # It is dropped at the next look: that takes long where the server hangs, and this is to be told before.
+            self._is_dead = True
+            self._complain(f"the microphone {self._format.name!r} stopped sending; trying again each second")
+        else:
+            self._supervise_monitor(now_ns)
+
+    def _supervise_monitor(self, now_ns: int) -> None:
+        """The server may have us hear the loudspeaker, and a microphone again."""
+        monitor = self._watch.monitor
+        if monitor:
+            self._is_at_monitor = True
+            self._complain(f"the microphone is gone, and the sound server offers {monitor!r} instead; deaf until there is one")
+        elif self._is_at_monitor:
+            self._is_at_monitor = False
+            self._is_there_again(now_ns)
 
     def _is_stalled(self, now_ns: int) -> bool:
         patience_s = STALLED_S if self._alive_ns > self._started_ns else FIRST_CALLBACK_S
@@ -144,7 +170,9 @@ class DeviceSource:
         except (self._sd.PortAudioError, SourceError, ValueError) as error:
             self._give_up(str(error) if isinstance(error, SourceError) else f"the microphone does not open ({error}); trying again")
             return
-        now_ns = self._clock.monotonic_ns()
+        self._is_there_again(self._clock.monotonic_ns())
+
+    def _is_there_again(self, now_ns: int) -> None:
         if self._trouble:
             self._notes.append(f"the microphone {self._format.name!r} is there after {(now_ns - self._lost_ns) / 1e9:.1f} s")
         self._trouble = ""
@@ -167,6 +195,7 @@ class DeviceSource:
             finished_callback=self._on_finished,
         )
         self._stream.start()
+        self._watch.begin(self._format.name)
 
     def _look_again(self) -> None:
         """PortAudio lists the devices once, when it starts; sounddevice has no public way to have it started anew."""
@@ -176,17 +205,21 @@ class DeviceSource:
 
     def _give_up(self, trouble: str) -> None:
         self._drop_stream()
-        now_ns = self._clock.monotonic_ns()
-        self._retry_ns = now_ns + round(RETRY_S * 1e9)
+        self._retry_ns = self._clock.monotonic_ns() + round(RETRY_S * 1e9)
+        self._complain(trouble)
+
+    def _complain(self, trouble: str) -> None:
         if not self._trouble:
-            self._lost_ns = now_ns
+            self._lost_ns = self._clock.monotonic_ns()
         if trouble != self._trouble:
             self._notes.append(trouble)
         self._trouble = trouble
 
     def _drop_stream(self) -> None:
         """Abort, never stop: on a stalled device `stop` waits for ever. What is in the queue has been heard and stays."""
-        stream, self._stream = self._stream, None
+        stream, self._stream, self._is_dead = self._stream, None, False
+        self._is_at_monitor = False
+        self._watch.end()
         if stream is None:
             return
         try:

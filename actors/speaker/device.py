@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 LATENCY_S: Final = 0.05
 """Asked of the device: it is silent so long after it is told to be, and a main loop that is late is not heard."""
 USUAL_RATE_HZ: Final = 22_050
+LEAD_IN_S: Final = 0.1
 STALLED_S: Final = 1.0
 FIRST_CALLBACK_S: Final = 3.0
 RETRY_S: Final = 1.0
@@ -67,7 +68,9 @@ class DeviceOutput:
         self._resampler: ResampleStream | None = None
         self._stream: Any = None
         self._format = Format(0, "", USUAL_RATE_HZ, 1)
+        self._opened_for_hz = 0  # the rate that the stream was to have
         self._finished = False
+        self._is_dead = False  # the stream is to be dropped
         self._alive_ns = self._started_ns = self._supervised_ns = self._away_until_ns = 0
         self._retry_ns = 0
         self._used_ns = clock.monotonic_ns()
@@ -91,11 +94,22 @@ class DeviceOutput:
 
     def begin(self, rate_hz: int) -> None:
         self._rate_hz, self._queued, self._zero = rate_hz, 0, self._in
+        before = self._stream
         self.wake()
-        if self._stream is not None and rate_hz != self._format.rate_hz and not self._ring:
+        if self._stream is not None and rate_hz != self._opened_for_hz and not self._ring:
             self._drop_stream()  # perhaps it can be had without conversion
             self._try_to_start()
+        if self._stream is not before and self._stream is not None:
+            self._lead_in()
         self._resampler = None
+
+    def _lead_in(self) -> None:
+        """Of a stream that has just been opened, the first moments may get lost: so they are silence."""
+        frames = round(LEAD_IN_S * self._format.rate_hz)
+        with self._lock:
+            self._ring += bytes(frames * SAMPLE_BYTES * self._format.channels)
+            self._in += frames
+        self._zero = self._in
 
     def queue(self, pcm: bytes, *, last: bool) -> None:
         self.wake()
@@ -130,11 +144,15 @@ class DeviceOutput:
         if self._stream is None:
             if now_ns >= self._retry_ns and not self._is_resting:
                 self._try_to_start()
+        elif self._is_dead:
+            self._give_up(self._trouble)
         elif now_ns - self._used_ns > REST_S * 1e9 and self.heard() == self._queued:
             self._is_resting = True
             self._drop_stream()
         elif self._finished or self._is_stalled(now_ns):
-            self._give_up(f"the loudspeaker {self._format.name!r} went away; trying again each second")
+            # It is dropped at the next look: that takes long where the server hangs, and this is to be told before.
+            self._is_dead = True
+            self._trouble = f"the loudspeaker {self._format.name!r} went away; trying again each second"
 
     def close(self) -> None:
         self._drop_stream()
@@ -199,7 +217,7 @@ class DeviceOutput:
                 self._sd._terminate()
             self._sd._initialize()
         index = find_output(self._wanted, list(self._sd.query_devices()), default_output(self._sd))
-        before = self._format
+        before, self._opened_for_hz = self._format, self._rate_hz
         self._format = find_format(self._sd, index, self._rate_hz)
         if self._ring and self._format[2:] != before[2:]:
             self.take_back()  # sound in another format: it is not played, and so it is sent again by nobody but us
@@ -225,7 +243,7 @@ class DeviceOutput:
 
     def _drop_stream(self) -> None:
         """Abort, never stop: on a stalled device `stop` waits for ever."""
-        stream, self._stream = self._stream, None
+        stream, self._stream, self._is_dead = self._stream, None, False
         if stream is None:
             return
         try:

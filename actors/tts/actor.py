@@ -142,6 +142,7 @@ class Tts:
             self._engine.give_up()  # or whatever is to be said next would wait for it
         self._making = making
         if self._talk.busy and self._timer is None:
+            self._send(VoiceAsk(), None)  # it opens its device meanwhile, and what is known of it is news again
             self._timer = self._runtime.every(TICK_S, self._tick)
         elif not self._talk.busy and self._timer is not None:
             self._timer.cancel()

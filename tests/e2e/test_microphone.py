@@ -6,7 +6,7 @@ import soundfile
 
 from bus.limits import SAMPLE_RATE_HZ
 from bus.messages.audio import AudioGap
-from tests.e2e.assistant import SPEECH, Assistant, assistant, words
+from tests.e2e.assistant import SPEECH, assistant, words
 from tests.fakes.virtual_microphone import VirtualMicrophone, microphone
 from tests.waiting import wait_until
 
@@ -27,18 +27,6 @@ def test_what_is_spoken_into_the_microphone_is_answered(microphone: VirtualMicro
     assert words(turn["transcript"]) == words("what is two plus three")
 
 
-def test_a_sound_server_that_dies_is_told_and_its_successor_is_heard_by_the_same_process(microphone: VirtualMicrophone) -> None:
-    with assistant(*MICROPHONE) as listening:
-        microphone.kill()
-        wait_until(lambda: "microphone" in _status_of_mic(listening), interval_s=0.5)
-        microphone.start()
-        wait_until(lambda: "there after" in _status_of_mic(listening), deadline_s=40, interval_s=0.5)
-        microphone.say(spoken("joke-slt.wav"))
-        wait_until(listening.remembered, interval_s=0.5)
-        assert words(listening.remembered()[0]["transcript"]) == words("tell me a joke please")
-        assert listening.status()["mic"]["restarts"] == 0
-
-
 def test_a_microphone_process_that_is_killed_is_back_tells_how_long_it_was_deaf_and_hears_on(microphone: VirtualMicrophone) -> None:
     with assistant(*MICROPHONE) as listening:
         microphone.say(spoken("sum-rms.wav"))
@@ -57,7 +45,3 @@ def test_a_microphone_process_that_is_killed_is_back_tells_how_long_it_was_deaf_
         microphone.say(spoken("joke-slt.wav"))
         wait_until(lambda: len(listening.remembered()) == 2, interval_s=0.5)
         assert words(listening.remembered()[1]["transcript"]) == words("tell me a joke please")
-
-
-def _status_of_mic(listening: Assistant) -> str:
-    return listening.run("status").stdout.partition("mic: ")[2]

@@ -12,6 +12,7 @@ import pytest
 
 from actors.mic import device as device_module
 from actors.mic.device import DeviceSource, load_sounddevice
+from actors.mic.monitor import MonitorWatch
 from actors.mic.sources import Frame, SourceError
 from bus.clock import ManualClock
 from bus.limits import FRAME_BYTES, FRAME_SAMPLES
@@ -24,9 +25,11 @@ Start = Callable[..., tuple[DeviceSource, FakePortAudio, ManualClock]]
 def start() -> Iterator[Start]:
     sources: list[DeviceSource] = []
 
-    def start_one(*devices: dict[str, object], wanted: int | str = "") -> tuple[DeviceSource, FakePortAudio, ManualClock]:
+    def start_one(
+        *devices: dict[str, object], wanted: int | str = "", watch: MonitorWatch | None = None
+    ) -> tuple[DeviceSource, FakePortAudio, ManualClock]:
         clock, portaudio = ManualClock(monotonic_ns=10**9), FakePortAudio(*devices)
-        sources.append(DeviceSource(wanted, clock, lambda: portaudio))
+        sources.append(DeviceSource(wanted, clock, lambda: portaudio, watch))
         sources[-1].open()
         return sources[-1], portaudio, clock
 
@@ -102,13 +105,15 @@ def test_a_stalled_device_is_aborted_and_opened_again(start: Start) -> None:
     run(source, clock, 0.75)
     assert len(portaudio.streams) == 1
     run(source, clock, 0.5)
+    assert source.take_notes() == ["the microphone 'mic' stopped sending; trying again each second"]
+    assert portaudio.streams[0].open, "what is the matter is told before the stream is dropped, which may hang"
+    run(source, clock, 0.25)
     assert not portaudio.streams[0].open
     assert "stopped sending" in source.trouble
-    assert source.take_notes() == ["the microphone 'mic' stopped sending; trying again each second"]
     run(source, clock, 1.0)
     assert len(portaudio.streams) == 2
     assert source.trouble == ""
-    assert source.take_notes() == ["the microphone 'mic' is there after 1.0 s"]
+    assert source.take_notes() == ["the microphone 'mic' is there after 1.2 s"]
 
 
 def test_a_stream_whose_server_dies_is_noticed_at_once(start: Start) -> None:
@@ -139,6 +144,26 @@ def test_the_time_without_a_device_is_a_hole_in_the_samples(start: Start) -> Non
     second, third = source.read(100)
     assert second.first_sample - first.first_sample == 101 * FRAME_SAMPLES  # 3.03 s later
     assert third.first_sample - second.first_sample == FRAME_SAMPLES
+
+
+def test_while_the_server_hands_out_the_loudspeaker_nothing_is_heard_and_that_is_a_hole(start: Start) -> None:
+    watch = MonitorWatch()
+    source, portaudio, clock = start(device("mic"), watch=watch)
+    deliver(portaudio, clock, 1)
+    (first,) = source.read(100)
+    watch.monitor = "Monitor of Speakers"
+    deliver(portaudio, clock, *[9] * 50)
+    assert run(source, clock, 0.25) == []
+    assert source.trouble == "the microphone is gone, and the sound server offers 'Monitor of Speakers' instead; deaf until there is one"
+    assert source.take_notes() == [source.trouble]
+    watch.monitor = ""
+    deliver(portaudio, clock, 2)
+    (second,) = source.read(100)
+    assert second.pcm == block(2)
+    assert second.first_sample - first.first_sample == 59 * FRAME_SAMPLES  # 1.78 s later
+    assert source.trouble == ""
+    assert "is there after" in source.take_notes()[0]
+    assert len(portaudio.streams) == 1
 
 
 def test_an_unplugged_device_is_looked_for_each_second_and_told_of_once(start: Start) -> None:

@@ -106,6 +106,33 @@ def test_another_rate_is_played_as_it_is_where_the_device_can() -> None:
     assert not portaudio.streams[0].open
 
 
+def test_what_is_played_on_a_stream_that_was_just_opened_begins_with_silence_for_its_first_moments_may_get_lost() -> None:
+    portaudio, device = opened(output("Speakers"))
+    device.begin(16_000)
+    device.queue(pcm(1_600), last=True)
+    play(portaudio.streams[1], device, 30)
+    assert bytes(portaudio.streams[1].played[: 2 * 3_200]) == bytes(3_200) + pcm(1_600)
+    assert device.heard() == 1_600
+
+
+def test_a_device_that_cannot_play_a_rate_is_not_opened_anew_for_each_reply() -> None:
+    portaudio, device = opened(output("Card", formats={(48_000, 1)}))
+    for _ in range(3):
+        device.begin(16_000)
+    assert len(portaudio.streams) == 2
+
+
+def test_what_is_the_matter_is_told_before_the_stream_is_dropped_which_may_hang() -> None:
+    portaudio, device = opened(output("Speakers"))
+    while not device.trouble:
+        portaudio.clock.advance_s(0.5)
+        device.supervise()
+    assert "went away" in device.trouble
+    assert portaudio.streams[0].open
+    device.supervise()
+    assert not portaudio.streams[0].open
+
+
 def test_a_loudspeaker_that_stalls_is_given_up_and_the_rest_is_played_when_one_is_there_again() -> None:
     portaudio, device = opened(output("Speakers"))
     device.begin(RATE_HZ)
