@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes.util
 import importlib.metadata
+import json
 import os
 import platform
 import re
@@ -32,6 +33,11 @@ FREE_SPACE_BYTES: Final = 200 << 20
 MODEL_FILES: Final = ("model.bin", "config.json", "tokenizer.json")
 DISTRIBUTION: Final = "earshot"
 ROOT: Final = Path(__file__).parent.parent
+SOUND_SERVERS: Final = ("", "default", "pulse", "pipewire")
+"""Devices of PortAudio behind which is the default device of PulseAudio or PipeWire."""
+_PACTL: Final = ("pactl", "--format=json")
+_ECHO_CANCELLER: Final = re.compile(r"echo[-_. ]*cancel", re.IGNORECASE)
+_HEADSET: Final = re.compile(r"head-?(set|phone)|hands-?free", re.IGNORECASE)
 
 MICROPHONE_PROBE: Final = """
 import sys
@@ -115,6 +121,7 @@ def run_checks(settings: Settings, environ: Mapping[str, str] = os.environ) -> I
         ("llm", partial(check_llm, settings.llm, environ)),
         ("voice", partial(check_voice, settings.tts)),
         ("loudspeaker", partial(check_loudspeaker, settings)),
+        ("echo", partial(check_echo, settings)),
         ("cores", partial(check_cores, settings.whisper)),
         ("runtime dir", partial(check_runtime_dir, settings.instance)),
         ("state dir", partial(check_state_dir, settings.instance)),
@@ -234,6 +241,61 @@ def check_loudspeaker(settings: Settings, timeout_s: float = PROBE_TIMEOUT_S) ->
         if ctypes.util.find_library("portaudio") is None:
             advice = "install PortAudio, on Debian and Ubuntu: apt install libportaudio2"
         return Check("loudspeaker", "warning", str(error), advice)
+
+
+def check_echo(settings: Settings, timeout_s: float = PROBE_TIMEOUT_S) -> Check:
+    """Would the assistant hear itself?"""
+    if settings.tts.engine == "none" or (settings.mic.source, settings.speaker.output) != ("device", "device"):
+        return Check("echo", "ok", "no microphone hears a loudspeaker")
+    try:
+        server = ask_sound_server(timeout_s)
+    except (OSError, ValueError, subprocess.SubprocessError):
+        server = None
+    return judge_echo(settings.mic.device, settings.speaker.device, settings.speaker.duplex, server)
+
+
+def ask_sound_server(timeout_s: float = PROBE_TIMEOUT_S) -> Any:
+    """What `pactl` lists, of PulseAudio or PipeWire, and its `info`. Raises OSError, ValueError and SubprocessError."""
+    environ = {**os.environ, "LC_ALL": "C.UTF-8"}  # our settings of the language are not for it: it is read by us
+    said = [
+        subprocess.run([*_PACTL, command], capture_output=True, env=environ, timeout=timeout_s, check=True).stdout
+        for command in ("list", "info")
+    ]
+    listed, info = (json.loads(text) for text in said)
+    return {**listed, **info}
+
+
+def judge_echo(microphone: str | int, loudspeaker: str | int, duplex: Literal["half", "full"], server: Any) -> Check:
+    """What to do about hearing oneself. `server` is what `ask_sound_server` returns, None where there is no such server."""
+    heard = _sound_device(microphone, server, "sources", "default_source_name")
+    said = _sound_device(loudspeaker, server, "sinks", "default_sink_name")
+    if heard is None or said is None:
+        if duplex == "half":
+            return Check("echo", "ok", "the microphone is deaf while the voice sounds (speaker.duplex is half)")
+        detail = 'speaker.duplex is "full", and whether the echo is cancelled cannot be told'
+        return Check("echo", "warning", detail, "with a headset all is well; else see docs/voice.md")
+    if all(_ECHO_CANCELLER.search(name) for name in (heard, said)):
+        more = "" if duplex == "full" else '; with speaker.duplex = "full" one may speak into an answer'
+        return Check("echo", "ok", f"cancelled by the sound server{more}")
+    if duplex == "half":
+        return Check("echo", "ok", "not cancelled; the microphone is deaf while the voice sounds (speaker.duplex is half)")
+    if _HEADSET.search(said):
+        return Check("echo", "ok", "a headset: the microphone does not hear it")
+    cancelled = [name for name, device in (("the microphone", heard), ("the loudspeaker", said)) if _ECHO_CANCELLER.search(device)]
+    detail = 'speaker.duplex is "full", and the microphone hears the loudspeaker: '
+    detail += f"only {cancelled[0]} goes through an echo canceller" if cancelled else "no echo canceller is in use"
+    return Check("echo", "warning", detail, 'use a headset, cancel the echo (docs/voice.md), or set speaker.duplex = "half"')
+
+
+def _sound_device(wanted: str | int, server: Any, kind: str, default: str) -> str | None:
+    """The names of the device that is meant, as far as they tell what it is; None: not known."""
+    if wanted not in SOUND_SERVERS:
+        return None if isinstance(wanted, int) or wanted.isdecimal() else wanted
+    for device in server[kind] if server else ():
+        if device["name"] == server[default]:
+            form = device.get("properties", {}).get("device.form_factor", "")
+            return f"{device['name']} {device.get('description', '')} {form}"
+    return None
 
 
 def check_llm(llm: LlmSettings, environ: Mapping[str, str]) -> Check:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -18,6 +19,7 @@ from supervisor.doctor import (
     ProbeError,
     ProbeHung,
     check_cores,
+    check_echo,
     check_libraries,
     check_llm,
     check_loudspeaker,
@@ -26,6 +28,7 @@ from supervisor.doctor import (
     check_runtime_dir,
     check_state_dir,
     check_voice,
+    judge_echo,
     probe,
     run_checks,
 )
@@ -144,6 +147,57 @@ def test_a_voice_server_that_does_not_answer_is_told() -> None:
         check_voice(TtsSettings(engine="openai", url="http://127.0.0.1:9/v1", model="m")).detail
         == "nobody answers at http://127.0.0.1:9/v1"
     )
+
+
+def sound_server(source: str, sink: str, form: str = "") -> dict[str, object]:
+    """A PulseAudio with these default devices, and others."""
+    devices: list[dict[str, object]] = [
+        {"name": name, "properties": {}} for name in ("alsa_input.usb", "alsa_output.pci", "mic.echo-cancel", "spk.echo-cancel")
+    ]
+    mine = {"name": "mine", "description": sink, "properties": {"device.form_factor": form}}
+    return {"sources": devices, "sinks": [*devices, mine], "default_source_name": source, "default_sink_name": sink if not form else "mine"}
+
+
+PLAIN = sound_server("alsa_input.usb", "alsa_output.pci")
+CANCELLED = sound_server("mic.echo-cancel", "spk.echo-cancel")
+
+
+@pytest.mark.parametrize(
+    ("devices", "duplex", "server", "status", "said"),
+    [
+        (("", ""), "half", PLAIN, "ok", "deaf while the voice sounds"),
+        (("", ""), "full", PLAIN, "warning", "no echo canceller is in use"),
+        (("", ""), "full", CANCELLED, "ok", "cancelled"),
+        (("pulse", "default"), "full", CANCELLED, "ok", "cancelled"),
+        (("", ""), "half", CANCELLED, "ok", 'speaker.duplex = "full"'),
+        (("", ""), "full", sound_server("mic.echo-cancel", "alsa_output.pci"), "warning", "only the microphone goes through"),
+        (("", ""), "full", sound_server("alsa_input.usb", "spk.echo-cancel"), "warning", "only the loudspeaker goes through"),
+        (("", ""), "full", sound_server("alsa_input.usb", "Jabra", form="headset"), "ok", "headset"),
+        (("Echo Cancellation Source", "Echo Cancellation Sink"), "full", None, "ok", "cancelled"),
+        (("USB Mic", "USB Headphones"), "full", None, "ok", "headset"),
+        (("", ""), "full", None, "warning", "cannot be told"),
+        (("", ""), "half", None, "ok", "deaf while the voice sounds"),
+        ((3, "4"), "full", CANCELLED, "warning", "cannot be told"),
+        (("", ""), "full", sound_server("gone", "gone"), "warning", "cannot be told"),
+    ],
+)
+def test_whether_the_assistant_would_hear_itself_is_told(
+    devices: tuple[str | int, str | int], duplex: Literal["half", "full"], server: object, status: str, said: str
+) -> None:
+    check = judge_echo(*devices, duplex, server)
+    assert check.status == status
+    assert said in check.detail
+    assert bool(check.advice) == (status != "ok")
+
+
+def test_the_sound_server_is_asked_through_its_own_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pactl").write_text(f"#!/bin/sh\necho '{json.dumps(CANCELLED)}'\n")
+    (tmp_path / "pactl").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert check_echo(Settings()).detail.startswith("cancelled")
+    (tmp_path / "pactl").write_text("#!/bin/sh\necho Connection refused >&2; exit 1\n")
+    assert "deaf while the voice sounds" in check_echo(Settings()).detail
+    assert check_echo(Settings(mic=MicSettings(source="none"))).detail == "no microphone hears a loudspeaker"
 
 
 def test_a_server_with_the_model_is_fine_and_gets_the_key() -> None:
@@ -283,6 +337,7 @@ def test_a_check_that_breaks_does_not_hide_the_others(tmp_path: Path, monkeypatc
         "llm",
         "voice",
         "loudspeaker",
+        "echo",
         "cores",
         "runtime dir",
         "state dir",
