@@ -68,7 +68,7 @@ class DeviceSource:
         self._supervised_ns = self._away_until_ns = 0
         self._retry_ns = 0
         self._lost_ns = 0
-        self._is_dead = False  # the stream is to be dropped
+        self._is_suspect = False  # the stream is dropped unless it goes on
         self._is_at_monitor = False
         self._trouble = ""
         self._last_arrival_ns = 0  # of the block that was last made into frames; 0 before the first
@@ -141,12 +141,16 @@ class DeviceSource:
         if self._stream is None:
             if now_ns >= self._retry_ns:
                 self._try_to_start()
-        elif self._is_dead:
-            self._give_up(self._trouble)
         elif self._finished or self._is_stalled(now_ns):
+            if self._is_suspect:
+                self._give_up(self._trouble)
+                return
             # It is dropped at the next look: that takes long where the server hangs, and this is to be told before.
-            self._is_dead = True
+            self._is_suspect = self._hole = True
             self._complain(f"the microphone {self._format.name!r} stopped sending; trying again each second")
+        elif self._is_suspect:
+            self._is_suspect = False
+            self._is_there_again(now_ns)
         else:
             self._supervise_monitor(now_ns)
 
@@ -217,7 +221,7 @@ class DeviceSource:
 
     def _drop_stream(self) -> None:
         """Abort, never stop: on a stalled device `stop` waits for ever. What is in the queue has been heard and stays."""
-        stream, self._stream, self._is_dead = self._stream, None, False
+        stream, self._stream, self._is_suspect = self._stream, None, False
         self._is_at_monitor = False
         self._watch.end()
         if stream is None:

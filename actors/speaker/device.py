@@ -70,7 +70,7 @@ class DeviceOutput:
         self._format = Format(0, "", USUAL_RATE_HZ, 1)
         self._opened_for_hz = 0  # the rate that the stream was to have
         self._finished = False
-        self._is_dead = False  # the stream is to be dropped
+        self._is_suspect = False  # the stream is dropped unless it goes on
         self._alive_ns = self._started_ns = self._supervised_ns = self._away_until_ns = 0
         self._retry_ns = 0
         self._used_ns = clock.monotonic_ns()
@@ -144,15 +144,18 @@ class DeviceOutput:
         if self._stream is None:
             if now_ns >= self._retry_ns and not self._is_resting:
                 self._try_to_start()
-        elif self._is_dead:
-            self._give_up(self._trouble)
-        elif now_ns - self._used_ns > REST_S * 1e9 and self.heard() == self._queued:
+        elif now_ns - self._used_ns > REST_S * 1e9 and not self._is_suspect and self.heard() == self._queued:
             self._is_resting = True
             self._drop_stream()
         elif self._finished or self._is_stalled(now_ns):
+            if self._is_suspect:
+                self._give_up(self._trouble)
+                return
             # It is dropped at the next look: that takes long where the server hangs, and this is to be told before.
-            self._is_dead = True
+            self._is_suspect = True
             self._trouble = f"the loudspeaker {self._format.name!r} went away; trying again each second"
+        elif self._is_suspect:
+            self._is_suspect, self._trouble = False, ""
 
     def close(self) -> None:
         self._drop_stream()
@@ -243,7 +246,7 @@ class DeviceOutput:
 
     def _drop_stream(self) -> None:
         """Abort, never stop: on a stalled device `stop` waits for ever."""
-        stream, self._stream, self._is_dead = self._stream, None, False
+        stream, self._stream, self._is_suspect = self._stream, None, False
         if stream is None:
             return
         try:

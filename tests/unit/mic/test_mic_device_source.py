@@ -116,6 +116,19 @@ def test_a_stalled_device_is_aborted_and_opened_again(start: Start) -> None:
     assert source.take_notes() == ["the microphone 'mic' is there after 1.2 s"]
 
 
+def test_a_device_that_goes_on_by_itself_is_kept_and_the_time_in_between_is_a_hole(start: Start) -> None:
+    source, portaudio, clock = start(device("mic"))
+    deliver(portaudio, clock, 1)
+    (first,) = source.read(100)
+    run(source, clock, 1.25)
+    assert "stopped sending" in source.trouble
+    deliver(portaudio, clock, 2)
+    (second,) = source.read(100)
+    assert second.first_sample - first.first_sample == 43 * FRAME_SAMPLES  # 1.28 s later
+    assert source.trouble == ""
+    assert len(portaudio.streams) == 1
+
+
 def test_a_stream_whose_server_dies_is_noticed_at_once(start: Start) -> None:
     source, portaudio, clock = start(device("mic"))
     deliver(portaudio, clock, 1)

@@ -133,6 +133,17 @@ def test_what_is_the_matter_is_told_before_the_stream_is_dropped_which_may_hang(
     assert not portaudio.streams[0].open
 
 
+def test_a_loudspeaker_that_goes_on_by_itself_is_kept() -> None:
+    portaudio, device = opened(output("Speakers"))
+    while not device.trouble:
+        portaudio.clock.advance_s(0.5)
+        device.supervise()
+    portaudio.streams[0].ask(STEP_S)
+    device.supervise()
+    assert device.trouble == ""
+    assert portaudio.streams[0].open
+
+
 def test_a_loudspeaker_that_stalls_is_given_up_and_the_rest_is_played_when_one_is_there_again() -> None:
     portaudio, device = opened(output("Speakers"))
     device.begin(RATE_HZ)
