@@ -94,9 +94,12 @@ class Llm:
                 question.reply.cancel()
 
     def _on_cut(self, message: Message) -> None:
-        """The user spoke into the answer: what there is of it is the answer, and the server need not go on."""
+        """The user spoke into the answer: what there is of it is the answer, and the server need not go on.
+
+        One that falls silent for another reason is still shown and remembered whole.
+        """
         question, cut = self._question, message.body
-        if question is None or question.lease.ended or not isinstance(cut, VoiceCut):
+        if question is None or question.lease.ended or not isinstance(cut, VoiceCut) or cut.cause != "user":
             return
         if (message.envelope.turn, cut.attempt) == (question.lease.job.turn, question.lease.reply_number):
             question.interrupted = True

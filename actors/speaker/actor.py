@@ -96,13 +96,13 @@ class Speaker:
             case VoiceSound() as sound:
                 reply = reply._replace(attempt=sound.attempt)
                 if self._playout.is_replaced_by(reply):
-                    self._playout.stop(now_ns)
+                    self._playout.stop(now_ns, "newer")
                     self._tell_state()
                 with self._runtime.phases.during("playing", REOPEN_S):
                     self._playout.take(reply, sound, message.payload or b"", now_ns)
-            case VoiceStop(attempt=attempt):
+            case VoiceStop(attempt=attempt, cause=cause):
                 if self._playout.reply is not None and self._playout.reply[:2] == (reply.turn, attempt):
-                    self._playout.stop(now_ns)
+                    self._playout.stop(now_ns, cause)
             case VoiceDuck(on=on):
                 self._playout.duck(on, now_ns)
             case VoiceAsk():
@@ -168,8 +168,8 @@ class Speaker:
             return is_first
         if playout.state == "finished":
             self._runtime.publish(VoiceFinished(attempt=reply.attempt, at_ns=playout.last_ns), **about)
-        elif playout.state == "cut":
-            self._runtime.publish(VoiceCut(attempt=reply.attempt, at_ns=playout.last_ns), **about)
+        elif playout.state == "cut" and playout.cause:
+            self._runtime.publish(VoiceCut(attempt=reply.attempt, cause=playout.cause, at_ns=playout.last_ns), **about)
         return True
 
     def _tell_progress(self) -> None:

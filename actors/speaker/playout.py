@@ -10,10 +10,10 @@ from __future__ import annotations
 from array import array
 from collections import deque
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 from bus.limits import SAMPLE_BYTES
-from bus.messages.voice import VoiceProgress, VoiceSound, VoiceState
+from bus.messages.voice import StopCause, VoiceProgress, VoiceSound, VoiceState
 
 LEAD_S: Final = 0.25
 """Sound handed to the output beyond what has been heard: for so long the main loop may be away."""
@@ -102,6 +102,8 @@ class Playout:
         self._gain = self._target = volume
         self.reply: Reply | None = None
         self.state: VoiceState = "idle"
+        self.cause: StopCause | Literal[""] = ""
+        """Of a reply that was cut."""
         self.rate_hz = 0
         self.first_ns = self.last_ns = 0
         self._forget(Place(0, 0))
@@ -137,6 +139,7 @@ class Playout:
             first_sound_ns=self.first_ns,
             last_sound_ns=self.last_ns,
             trouble=self._output.trouble,
+            cause=self.cause,
         )
 
     def resume(self, reply: Reply, place: Place, state: VoiceState) -> None:
@@ -152,7 +155,7 @@ class Playout:
     def take(self, reply: Reply, sound: VoiceSound, pcm: bytes, now_ns: int) -> bool:
         """Sound has arrived. Return whether it was taken: not what is here already, is void, or does not follow on the rest."""
         if self.reply is None or self.is_replaced_by(reply):
-            self.stop(now_ns)
+            self.stop(now_ns, "newer")
             self._begin(reply, sound)
         elif reply[:2] != self.reply[:2]:
             return False
@@ -175,7 +178,7 @@ class Playout:
 
     def _begin(self, reply: Reply, sound: VoiceSound) -> None:
         self.reply, self.state, self.rate_hz = reply, "waiting", 0
-        self.first_ns = self.last_ns = 0
+        self.cause, self.first_ns, self.last_ns = "", 0, 0
         self._gain = self._target
         self._forget(Place(sound.clause, sound.first_sample))
 
@@ -222,7 +225,7 @@ class Playout:
 
     # -- quieter, or silent -------------------------------------------------------------------------------------------
 
-    def stop(self, now_ns: int) -> None:
+    def stop(self, now_ns: int, cause: StopCause) -> None:
         """Fall silent. Where that is, is known at once: `place` and `last_ns` are those of the last sample that will be heard."""
         if self.state not in ("playing", "waiting"):
             return
@@ -240,7 +243,7 @@ class Playout:
             while len(self._stretches) > 1 and self._stretches[0].begin + self._stretches[0].samples <= end:
                 self._stretches.popleft()
         self._pcm.clear()
-        self.state = "cut"
+        self.state, self.cause = "cut", cause
 
     def duck(self, on: bool, now_ns: int) -> None:
         """Go on more quietly, or as before."""

@@ -62,6 +62,8 @@ class Speech:
         self.heard = Place(0, 0)
         self.sent = Place(0, 0)
         self.state: VoiceState = "idle"
+        self.is_interrupted = False
+        """Of one that was cut: a user did it, as far as is known."""
         self.first_ns = self.last_ns = 0
         self.moved_ns = now_ns
         """When something last came of it."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from actors.tts.speech import Key, Place, Speech
-from bus.messages.voice import VoiceDuck, VoicePlayed, VoiceProgress, VoiceSound, VoiceStop
+from bus.messages.voice import StopCause, VoiceDuck, VoicePlayed, VoiceProgress, VoiceSound, VoiceStop
 
 SILENT_S: Final = 2.0
 """Without an answer for so long, the speaker is not there."""
@@ -185,7 +185,7 @@ class Talk:
         ended = speech.hear(Place(progress.clause, progress.sample))
         if speech.heard != before:
             speech.moved_ns = self._clock_ns()
-        speech.state = progress.state
+        speech.state, speech.is_interrupted = progress.state, progress.cause in ("user", "")
         speech.first_ns = speech.first_ns or progress.first_sound_ns
         speech.last_ns = progress.last_sound_ns or speech.last_ns
         if ended:
@@ -199,13 +199,13 @@ class Talk:
         if self._unusable_ns is not None and now_ns - self._unusable_ns > PATIENCE_S * 1e9:
             reason = (self._known[1].trouble if self._known else "") or "the speaker does not answer"
             for speech in list(self._speeches.values()):
-                self._send(speech.key, speech.stream, VoiceStop(attempt=speech.key.attempt))  # it is not to be said out of the blue later
+                self._stop(speech, "trouble")  # it is not to be said out of the blue later
                 self._end(speech, "cut" if speech.is_stopping else "unheard", reason)
         current = self._current
         if current is None:
             return
         if now_ns - current.moved_ns > STUCK_S * 1e9 and (current.is_owed or len(self._speeches) > 1):
-            self._send(current.key, current.stream, VoiceStop(attempt=current.key.attempt))
+            self._stop(current, "trouble")
             self._end(current, "unheard", "nothing came of it any more")
         elif self._known is not None and self._unusable_ns is None:
             self._send_what_is_missing(current, *self._known)
@@ -216,7 +216,7 @@ class Talk:
             self._end(current, "cut")  # the speaker has something else, or nothing
             return
         if current.is_stopping:
-            self._send(current.key, current.stream, VoiceStop(attempt=current.key.attempt))
+            self._stop(current, "user")
         arrived = Place(progress.next_clause, progress.next_sample) if key == current.key else current.heard
         if arrived < current.sent and arrived == self._seen_next:
             current.send_again(arrived)
@@ -247,7 +247,7 @@ class Talk:
             if speech.sent == Place(0, 0):
                 self._end(speech, "cut")
             else:
-                self._send(speech.key, speech.stream, VoiceStop(attempt=speech.key.attempt))
+                self._stop(speech, "user")
 
     # -- in here ------------------------------------------------------------------------------------------------------
 
@@ -270,7 +270,7 @@ class Talk:
             return present
         if present is not None:
             if present.sent > Place(0, 0):
-                self._send(present.key, present.stream, VoiceStop(attempt=present.key.attempt))
+                self._stop(present, "newer")
             self._end(present, "cut", "there is a newer answer")
         speech = self._speeches[key.turn] = Speech(key, stream, self._language, self._clock_ns())
         if self._known is not None and self._known[0] == key:  # a predecessor of ours began it
@@ -311,11 +311,14 @@ class Talk:
     def _settle(self, speech: Speech) -> None:
         """End a reply of which nothing more will come."""
         if speech.state == "cut":
-            self._end(speech, "cut")
+            if speech.is_interrupted:
+                self._end(speech, "cut")
+            else:  # a predecessor of ours gave it up
+                self._end(speech, "unheard", "the voice failed")
         elif speech.is_complete and (speech.state == "finished" or not speech.clauses):
             self._end(speech, "heard")
         elif speech.failure and speech.heard >= speech.sent:
-            self._send(speech.key, speech.stream, VoiceStop(attempt=speech.key.attempt))
+            self._stop(speech, "trouble")
             self._end(speech, "unheard", speech.failure)
 
     def _end(self, speech: Speech, how: Literal["heard", "cut", "unheard"], reason: str = "") -> None:
@@ -328,7 +331,7 @@ class Talk:
         del self._speeches[speech.key.turn]
         if self._current is speech:
             self._current = None
-        if how != "unheard" or speech.is_owed:  # else its job may find the speaker well again
+        if how != "unheard" or speech.is_owed or speech.sent > Place(0, 0):  # else its job may find the speaker well again
             self._over[speech.key] = ended
             while len(self._over) > MAX_OVER:
                 self._over.popitem(last=False)
@@ -338,6 +341,9 @@ class Talk:
     def _tell(self, speech: Speech, clause: int, samples: int) -> None:
         body = VoicePlayed(attempt=speech.key.attempt, clause=clause, samples=samples, text=speech.words_heard())
         self._actions.append(Tell(speech.key, speech.stream, body))
+
+    def _stop(self, speech: Speech, cause: StopCause) -> None:
+        self._send(speech.key, speech.stream, VoiceStop(attempt=speech.key.attempt, cause=cause))
 
     def _send(self, key: Key, stream: str, body: VoiceSound | VoiceStop | VoiceDuck, pcm: bytes | None = None) -> None:
         self._actions.append(Send(key, stream, body, pcm))

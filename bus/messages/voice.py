@@ -15,6 +15,8 @@ from bus.messages.base import Body, Count, Line, Nanoseconds, Text
 
 RateHz = Annotated[int, Meta(ge=4_000, le=192_000)]
 VoiceState = Literal["idle", "waiting", "playing", "finished", "cut"]
+StopCause = Literal["user", "newer", "trouble"]
+"""Why a reply is stopped: somebody spoke into it, another one took its place, or it could not be said to its end."""
 
 
 class VoiceSound(Body, frozen=True, kw_only=True):
@@ -45,6 +47,7 @@ class VoiceStop(Body, frozen=True, kw_only=True):
 
     topic: ClassVar[str] = "voice.stop"
     attempt: Count
+    cause: StopCause
 
 
 class VoiceDuck(Body, frozen=True, kw_only=True):
@@ -73,6 +76,8 @@ class VoiceProgress(Body, frozen=True, kw_only=True):
     """The same of the last sample so far."""
     trouble: Line = ""
     """Why nothing can be heard just now, for the user; empty when all is well."""
+    cause: Literal["", "user", "newer", "trouble"] = ""
+    """Of a reply that was cut: why; empty where that is not known any more."""
 
 
 class VoiceSay(Body, frozen=True, kw_only=True):
@@ -118,4 +123,5 @@ class VoiceCut(Body, frozen=True, kw_only=True):
 
     topic: ClassVar[str] = "voice.cut"
     attempt: Count
+    cause: StopCause
     at_ns: Nanoseconds

@@ -6,14 +6,14 @@ import threading
 
 from bus.messages.jobs import Answered
 from bus.messages.reply import ReplyDelta, ReplyFinished
-from bus.messages.voice import VoiceCut
+from bus.messages.voice import StopCause, VoiceCut
 from tests.contract.llm.bridge import Bench
 from tests.contract.llm.test_llm_ahead import END, HELLO, LISTING, STREAM, WHOLE, WORLD, MakeBench, bridge_to
 from tests.fakes.llm_server import ScriptedServer, Step
 
 
-def cut(bench: Bench, turn: str, attempt: int) -> None:
-    bench.publisher.publish(VoiceCut(attempt=attempt, at_ns=1), turn=turn, stream="mic")
+def cut(bench: Bench, turn: str, attempt: int, cause: StopCause = "user") -> None:
+    bench.publisher.publish(VoiceCut(attempt=attempt, cause=cause, at_ns=1), turn=turn, stream="mic")
 
 
 def test_an_answer_that_is_cut_ends_with_what_there_is_of_it_and_the_connection_is_closed(make_bench: MakeBench) -> None:
@@ -34,7 +34,7 @@ def test_an_answer_that_is_cut_ends_with_what_there_is_of_it_and_the_connection_
     assert bench.leases[1].job.work.reply == "Hello world."
 
 
-def test_the_cut_of_another_answer_ends_nothing(make_bench: MakeBench) -> None:
+def test_a_cut_of_another_answer_or_by_nobody_ends_nothing(make_bench: MakeBench) -> None:
     go_on = threading.Event()
     with ScriptedServer(LISTING, [STREAM, HELLO, go_on, WORLD, END]).running() as server:
         bench = bridge_to(server, make_bench)
@@ -42,6 +42,8 @@ def test_the_cut_of_another_answer_ends_nothing(make_bench: MakeBench) -> None:
         bench.until(lambda: bench.bodies(ReplyDelta))
         cut(bench, "t0", 1)
         cut(bench, "t1", 2)
+        cut(bench, "t1", 1, "trouble")
+        cut(bench, "t1", 1, "newer")
         go_on.set()
         job = bench.answered()
     assert isinstance(job.work, Answered)

@@ -107,7 +107,7 @@ def test_it_is_silent_soon_after_it_is_told_to_be(output: DeviceOutput) -> None:
         say(playout, tone(10.0))
         pump_until(lambda: listener.loud > 0.5 * RATE_HZ, lambda: pump(playout), deadline_s=20)
         stopped_ns = time.monotonic_ns()
-        playout.stop(stopped_ns)
+        playout.stop(stopped_ns, "user")
         pump_until(lambda: time.monotonic_ns() - stopped_ns > 1e9, lambda: pump(playout))
         silent_s = (listener.last_loud_ns - stopped_ns) / 1e9
     print(f"silent after {silent_s * 1000:.0f} ms, the recording's own delay in it")

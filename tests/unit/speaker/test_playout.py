@@ -98,8 +98,8 @@ def test_a_stop_is_a_short_fade_and_what_was_heard_is_known_at_once() -> None:
     scene = Scene()
     scene.take(0, 0, 1_000, ends=True)
     scene.play(0.3)
-    scene.playout.stop(scene.clock.monotonic_ns())
-    assert scene.playout.state == "cut"
+    scene.playout.stop(scene.clock.monotonic_ns(), "user")
+    assert (scene.playout.state, scene.playout.progress().cause) == ("cut", "user")
     assert scene.playout.place == Place(0, 300 + FADE)
     assert scene.playout.busy
     scene.play(0.1)

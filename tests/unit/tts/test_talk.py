@@ -19,7 +19,7 @@ from actors.tts.clauses import clauses
 from actors.tts.speech import Key
 from actors.tts.talk import PATIENCE_S, SILENT_S, TICK_S, Action, Ended, Make, Send, Talk, Tell
 from bus.clock import ManualClock
-from bus.messages.voice import VoiceDuck, VoicePlayed, VoiceProgress, VoiceSound, VoiceStop
+from bus.messages.voice import StopCause, VoiceDuck, VoicePlayed, VoiceProgress, VoiceSound, VoiceStop
 
 RATE_HZ = 8_000
 STEP_S = 0.02
@@ -62,6 +62,7 @@ class Scene:
     ended: list[Ended] = field(default_factory=list)
     told: list[VoicePlayed] = field(default_factory=list)
     made: list[str] = field(default_factory=list)
+    stops: list[StopCause] = field(default_factory=list)
     trouble: str = ""
     failing: str = ""
     """A text of which no sound can be made."""
@@ -144,9 +145,10 @@ class Scene:
         match sent.body:
             case VoiceSound() as sound:
                 playout.take(reply, sound, sent.pcm or b"", now_ns)
-            case VoiceStop(attempt=attempt):
+            case VoiceStop(attempt=attempt, cause=cause):
+                self.stops.append(cause)
                 if playout.reply is not None and playout.reply[:2] == (reply.turn, attempt):
-                    playout.stop(now_ns)
+                    playout.stop(now_ns, cause)
             case VoiceDuck(on=on):
                 playout.duck(on, now_ns)
 
@@ -217,6 +219,7 @@ def test_a_newer_attempt_is_said_from_its_beginning_and_the_older_one_falls_sile
     scene.say(REPLY)  # what is late of the older one is void
     scene.until_ended()
     assert bytes(scene.heard.pcm[heard:]) == sound_of("Another answer.")
+    assert scene.stops == ["newer"]
 
 
 def test_a_reply_that_is_interrupted_is_remembered_as_far_as_it_was_heard() -> None:
@@ -227,6 +230,7 @@ def test_a_reply_that_is_interrupted_is_remembered_as_far_as_it_was_heard() -> N
     scene.talk.interrupt()
     scene.until_ended(seconds=1.0)
     (ended,) = scene.ended
+    assert set(scene.stops) == {"user"}
     assert ended.how == "cut"
     assert ended.text.startswith(first)
     assert ended.text in REPLY
@@ -319,6 +323,36 @@ def test_what_can_be_said_before_the_voice_fails_is_said() -> None:
     scene.until_ended()
     assert (scene.ended[0].how, scene.ended[0].reason) == ("unheard", "no voice for this")
     assert bytes(scene.heard.pcm) == sound_of(said[0]) + sound_of(said[1])
+
+
+@pytest.mark.parametrize("voice_dies", [False, True])
+def test_a_reply_that_was_given_up_before_its_job_came_ends_unheard_and_nobody_interrupted_it(voice_dies: bool) -> None:
+    scene = Scene()
+    said = clauses(REPLY, "en")
+    scene.failing = said[1]
+    scene.say(REPLY)
+    scene.play(5.0)
+    assert bytes(scene.heard.pcm) == sound_of(said[0])
+    assert set(scene.stops) == {"trouble"}
+    if voice_dies:
+        scene.start_voice()
+    scene.talk.owe(ONE, "mic", REPLY)
+    scene.until_ended(seconds=1.0)
+    (ended,) = scene.ended
+    assert (ended.how, ended.text) == ("unheard", "")
+    assert ended.reason == ("the voice failed" if voice_dies else "no voice for this")
+
+
+def test_a_reply_that_could_not_be_begun_is_tried_again_by_its_job() -> None:
+    scene = Scene()
+    scene.failing = clauses(REPLY, "en")[0]
+    scene.say(REPLY)
+    scene.play(1.0)
+    scene.failing = ""
+    scene.talk.owe(ONE, "mic", REPLY)
+    scene.until_ended()
+    assert scene.ended[0].how == "heard"
+    assert bytes(scene.heard.pcm) == whole_sound(REPLY)
 
 
 def test_no_more_sound_is_made_than_some_seconds_ahead() -> None:

@@ -12,7 +12,7 @@ from actors.speaker.actor import Speaker
 from actors.tts.actor import Tts
 from bus.messages.jobs import Job, Remember, Say
 from bus.messages.reply import ReplyDelta, ReplyStarted
-from bus.messages.voice import VoiceFinished, VoiceSay, VoiceStarted
+from bus.messages.voice import VoiceCut, VoiceFinished, VoiceSay, VoiceStarted
 from tests.fakes.audio_instance import Instance, Listener, Worker, settings
 
 REPLY = "This takes a moment to say, and then it is over."
@@ -73,6 +73,20 @@ def test_it_begins_with_the_first_clause_though_the_rest_is_not_there(instance: 
     assert not memory.leases
     say(me, "This takes a moment, and no more.")
     instance.until(lambda: memory.leases)
+
+
+def test_a_newer_attempt_cuts_the_older_one_and_says_that_it_was_that(instance: Instance) -> None:
+    me, _, events = start(instance)
+    me.runtime.publish(ReplyStarted(attempt=10_001, model="m"), turn="turn-1", stream="mic")
+    me.runtime.publish(ReplyDelta(attempt=10_001, index=0, text="This takes a moment, and"), turn="turn-1", stream="mic")
+    instance.until(lambda: any(isinstance(message.body, VoiceStarted) for message in events.messages))
+    me.runtime.publish(ReplyStarted(attempt=10_002, model="m"), turn="turn-1", stream="mic")
+
+    def cuts() -> list[VoiceCut]:
+        return [message.body for message in events.messages if isinstance(message.body, VoiceCut)]
+
+    instance.until(cuts)
+    assert [(cut.attempt, cut.cause) for cut in cuts()] == [(10_001, "newer")]
 
 
 def test_it_says_what_it_is_told_to_outside_of_any_turn(instance: Instance) -> None:
