@@ -180,7 +180,7 @@ class Playout:
         self.reply, self.state, self.rate_hz = reply, "waiting", 0
         self.cause, self.first_ns, self.last_ns = "", 0, 0
         self._gain = self._target
-        self._forget(Place(sound.clause, sound.first_sample))
+        self._forget(Place(sound.from_clause, sound.from_sample))
 
     def pump(self, now_ns: int) -> None:
         """Note what has been heard, and hand on what is due."""

@@ -133,7 +133,16 @@ class Speech:
 
     def _sound(self, clause: int, first: int, *, ends: bool, last: bool = False) -> VoiceSound:
         rate_hz = self.rate_hz or UNKNOWN_RATE_HZ
-        return VoiceSound(attempt=self.key.attempt, clause=clause, first_sample=first, rate_hz=rate_hz, ends=ends, last=last)
+        return VoiceSound(
+            attempt=self.key.attempt,
+            clause=clause,
+            first_sample=first,
+            rate_hz=rate_hz,
+            ends=ends,
+            last=last,
+            from_clause=self.heard.clause,
+            from_sample=self.heard.sample,
+        )
 
     def _ahead(self, place: Place) -> int:
         """Samples between what was heard and there."""

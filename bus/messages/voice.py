@@ -34,6 +34,9 @@ class VoiceSound(Body, frozen=True, kw_only=True):
     """The clause ends with this payload."""
     last: bool = False
     """And with it the reply."""
+    from_clause: Count = 0
+    """Where a speaker begins that has nothing of the reply: everything before that was heard. What is lost on the way there comes again."""
+    from_sample: Count = 0
 
 
 class VoiceAsk(Body, frozen=True, kw_only=True):

@@ -94,6 +94,13 @@ def test_what_comes_twice_is_heard_once_and_what_does_not_follow_is_not_taken() 
     assert (scene.playout.progress().next_clause, scene.playout.progress().next_sample) == (1, 0)
 
 
+def test_a_reply_whose_first_piece_was_lost_does_not_begin_with_the_second() -> None:
+    scene = Scene()
+    assert not scene.take(0, 100, 200)
+    assert scene.take(0, 0, 100)
+    assert scene.take(0, 100, 200, ends=True)
+
+
 def test_a_stop_is_a_short_fade_and_what_was_heard_is_known_at_once() -> None:
     scene = Scene()
     scene.take(0, 0, 1_000, ends=True)

@@ -10,7 +10,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from actors.speaker.paced import Paced
@@ -378,6 +378,7 @@ FAULTS = st.lists(
 
 
 @given(FAULTS, st.booleans())
+@example([("lose", 1, 0)], True)
 def test_whoever_dies_and_whatever_is_lost_every_sample_is_heard_once(faults: list[tuple[str, int, int]], from_events: bool) -> None:
     scene = Scene()
     if from_events:
