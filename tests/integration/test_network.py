@@ -163,7 +163,8 @@ def new_machine(networks: tuple[str, str]) -> Iterator[Callable[[str], Machine]]
 def desk(networks: tuple[str, str]) -> Iterator[Machine]:
     """The machine with the assistant, at the first end of the cable."""
     with tempfile.TemporaryDirectory(prefix="ear") as directory:
-        options = (f"network.listen={PLACE}", "launcher.watchdog_s=120")
+        # Nothing is done ahead of time, so that the workers that the tests stop hold what is wanted.
+        options = (f"network.listen={PLACE}", "launcher.watchdog_s=120", "vad.pause_ms=0", "vad.partial_ms=0")
         addresses = Addresses(Path(directory) / "r", Path(directory) / "s")
         machine = Machine(addresses, tuple(part for option in options for part in ("--set", option)), networks[0])
         machine.run("keys", "new", "desk")
@@ -275,7 +276,7 @@ def test_when_the_cable_is_cut_the_tap_goes_on_and_the_lease_goes_to_another_wor
         local = desk.kill("whisper-1", signal.SIGSTOP)
         remote = attic.kill("whisper-9", signal.SIGSTOP)
         hearing = [desk.popen("hear", "--json", "--stream", name, str(SPEECH / "sum-rms.wav")) for name in ("one", "two")]
-        moved(events, "leased", "hedged", "committed")
+        moved(events, "leased", "hedged")
         cable.set("down")
         moved(events, "requeued", "released")
         wait_until(lambda: not connections(networks[0]), NOTICED_S)  # a shorter cut is mended by TCP, and nothing is missed
