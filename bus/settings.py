@@ -302,7 +302,8 @@ class InterruptionSettings(_Table, frozen=True):
     min_ms: Annotated[int, Meta(ge=90, le=5000)] = 240
     """Speech for so long, pauses left out."""
     min_words: Annotated[int, Meta(ge=0, le=20)] = 0
-    """And so many words of it; they come from partial transcripts, so with 1 or more it takes as long as those do."""
+    """And so many words of it; they come from partial transcripts, so with 1 or more it takes as long as those do: with a single Whisper
+    worker until the first pause."""
 
 
 class TtsSettings(_Table, frozen=True):

@@ -411,10 +411,18 @@ def _voice_contradictions(settings: Settings) -> Iterator[tuple[tuple[str, ...],
     for name in ("url", "model"):
         if tts.engine == "openai" and not getattr(tts, name):
             yield (f"tts.{name}", "tts.engine"), 'is needed when tts.engine is "openai"'
+    if tts.engine != "none" and speaker.duplex == "full" and settings.interruption.min_words and not _has_partials(settings):
+        keys = ("interruption.min_words", "vad.pause_ms", "vad.partial_ms", "whisper.workers")
+        yield keys, "needs words while somebody speaks, and none come: set vad.pause_ms, or vad.partial_ms with two whisper.workers or more"
     if tts.engine != "none" and speaker.output == "file" and not speaker.file:
         yield ("speaker.file", "speaker.output"), 'is needed when speaker.output is "file"'
     if tts.engine != "none" and tts.load_timeout_s > settings.launcher.ready_timeout_s:
         yield ("tts.load_timeout_s", "launcher.ready_timeout_s"), "is longer than launcher.ready_timeout_s, which would end it first"
+
+
+def _has_partials(settings: Settings) -> bool:
+    """Whether words are known before an utterance is over: a single worker has no time for that but in pauses."""
+    return settings.vad.pause_ms > 0 or (settings.vad.partial_ms > 0 and settings.whisper.workers != 1)
 
 
 def _network_contradictions(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:

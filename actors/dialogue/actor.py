@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING
 from actors.dialogue.ahead import may_go_on
 from actors.dialogue.manner import manner
 from actors.dialogue.own_voice import OwnVoice
+from actors.dialogue.phrases import command_of
 from actors.dialogue.silence import Silence
 from actors.dialogue.turns import HANDLED, Step, next_step
 from actors.dialogue.wake import Woken
+from actors.echo import hears_itself
 from actors.vad.endpoint import Words
 from bus.limits import MAX_NAME_CHARS
 from bus.messages.jobs import Answered, AnyWork, Heard, Job, LookedBack, Remember, Say
 from bus.messages.reply import ReplyDelta, ReplyFinished, ReplyStarted
 from bus.messages.speech import SpeechSkipped, SpeechStarted, WakeHeard
 from bus.messages.turn import TurnFinished
-from bus.messages.voice import VoiceCut, VoiceFinished, VoicePlayed, VoiceStarted
+from bus.messages.voice import VoiceCut, VoiceFinished, VoicePlayed, VoicePlaying, VoiceStarted
 from bus.timings import FIRST_CLAUSE, FIRST_TOKEN, LAST_TOKEN, RETRIED, SPEECH_END, TURN_END, TURN_START, speech_ns
 
 if TYPE_CHECKING:
@@ -42,7 +44,8 @@ class Dialogue:
         self._words = Words(runtime.settings.whisper.language)
         self._has_voice = runtime.settings.tts.engine != "none"
         self._own_voice = OwnVoice()
-        if self._has_voice:
+        self._hears_itself = hears_itself(runtime.settings)
+        if self._hears_itself:
             runtime.subscribe("voice.", self._on_voice)
         self._woken = Woken(self._manner.follow_up_ms)
         if settings.wake:
@@ -90,16 +93,23 @@ class Dialogue:
         return may_go_on(step, verdict, preemptive=self._runtime.settings.llm.preemptive)
 
     def _is_echo(self, job: Job) -> bool:
-        work, speech_end_ns = job.work, job.marks.get(SPEECH_END)
-        return isinstance(work, Heard) and speech_end_ns is not None and self._own_voice.is_own(work.transcript, speech_end_ns)
+        """Whether these are our own words: only the microphone hears them, and nobody's command is taken for an echo."""
+        work, end_ns = job.work, job.marks.get(SPEECH_END)
+        if not self._hears_itself or job.stream != self._runtime.settings.mic.stream or not isinstance(work, Heard) or end_ns is None:
+            return False
+        if command_of(self._manner.phrases, work.transcript) is not None:
+            return False
+        return self._own_voice.is_own(work.transcript, *speech_ns(job.marks, work.speech_ms, end_ns))
 
     def _on_voice(self, message: Message) -> None:
         turn = message.envelope.turn
         match message.body:
             case VoiceStarted(at_ns=at_ns):
                 self._own_voice.begins(turn, at_ns)
+            case VoicePlaying(since_ns=since_ns):
+                self._own_voice.goes_on(turn, since_ns)
             case VoicePlayed(text=text):
-                self._own_voice.says(turn, text)
+                self._own_voice.says(turn, text, message.envelope.mono_ns)
             case VoiceFinished(at_ns=at_ns) | VoiceCut(at_ns=at_ns):
                 self._own_voice.ends(turn, at_ns)
 

@@ -35,10 +35,15 @@ def manner(settings: DialogueSettings, language: str) -> Manner:
         system=role.prompt,
         max_tokens=role.max_tokens,
         texts=settings.texts.get(language) or settings.texts.get(ENGLISH) or Texts(),
-        phrases=settings.phrases.get(language) or settings.phrases.get(ENGLISH) or Phrases(),
+        phrases=phrases_of(settings, language),
         wake=settings.wake,
         follow_up_ms=1000 * settings.follow_up_s,
     )
+
+
+def phrases_of(settings: DialogueSettings, language: str) -> Phrases:
+    """The phrases of a language; those of English where they are not there."""
+    return settings.phrases.get(language) or settings.phrases.get(ENGLISH) or Phrases()
 
 
 def _known(settings: DialogueSettings) -> str:

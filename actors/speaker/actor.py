@@ -15,7 +15,7 @@ from bus.errors import SetupError, WireError
 from bus.events import configure, received
 from bus.limits import VOICE_HIGH_WATER_MARK
 from bus.messages.base import Message
-from bus.messages.voice import VoiceAsk, VoiceCut, VoiceDuck, VoiceFinished, VoiceSound, VoiceStarted, VoiceStop
+from bus.messages.voice import VoiceAsk, VoiceCut, VoiceDuck, VoiceFinished, VoicePlaying, VoiceSound, VoiceStarted, VoiceStop
 
 if TYPE_CHECKING:
     from actors.actor import Runtime
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 PUMP_S: Final = 0.02
 TELL_EACH: Final = 3
 """How far it is is told with every third look."""
+TELL_PLAYING_NS: Final = 1_000_000_000
+BREAK_NS: Final = 500_000_000
+"""Without sound for so long the voice was silent."""
 SUPERVISE_S: Final = 0.5
 REOPEN_S: Final = 20.0
 """A sound server that hangs can take this long to say so."""
@@ -46,6 +49,7 @@ class Speaker:
         self._go_on()
         self._told = (self._playout.state, self._playout.reply)
         self._told_first_ns = 0
+        self._sounds_since_ns = self._heard_ns = self._told_playing_ns = 0
         self._trouble = ""
         self._timer: Timer | None = None
         self._looks = 0
@@ -127,6 +131,7 @@ class Speaker:
         self._tell_trouble()
         if self._tell_state() or tell:
             self._tell_progress()
+        self._tell_playing()
         if self._playout.busy and self._timer is None:
             self._timer = self._runtime.every(PUMP_S, self._look)
         elif not self._playout.busy and self._timer is not None:
@@ -163,6 +168,7 @@ class Speaker:
         is_first = bool(playout.first_ns) and not self._told_first_ns
         if is_first:
             self._told_first_ns = playout.first_ns
+            self._sounds_since_ns = self._heard_ns = self._told_playing_ns = playout.first_ns
             self._runtime.publish(VoiceStarted(attempt=reply.attempt, at_ns=playout.first_ns), **about)
         if before == self._told:
             return is_first
@@ -171,6 +177,19 @@ class Speaker:
         elif playout.state == "cut" and playout.cause:
             self._runtime.publish(VoiceCut(attempt=reply.attempt, cause=playout.cause, at_ns=playout.last_ns), **about)
         return True
+
+    def _tell_playing(self) -> None:
+        """Each second while it is heard, and at once when it goes on after a break."""
+        playout = self._playout
+        if playout.reply is None or playout.state not in ("playing", "waiting") or playout.last_ns <= self._heard_ns:
+            return
+        if playout.last_ns - self._heard_ns > BREAK_NS:
+            self._sounds_since_ns = playout.last_ns
+        self._heard_ns = playout.last_ns
+        if self._heard_ns - self._told_playing_ns >= TELL_PLAYING_NS:
+            self._told_playing_ns = self._heard_ns
+            body = VoicePlaying(attempt=playout.reply.attempt, since_ns=self._sounds_since_ns, at_ns=self._heard_ns)
+            self._runtime.publish(body, turn=playout.reply.turn, stream=playout.reply.stream)
 
     def _tell_progress(self) -> None:
         if not self._peer:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from actors.dialogue.manner import phrases_of
+from actors.dialogue.phrases import command_of
+from actors.echo import hears_itself
 from actors.tts.interruption import Interruption, Verdict
 from bus.messages.speech import SpeechConfirmed, SpeechEnded, SpeechSkipped, SpeechStarted, TranscriptPartial
 
 if TYPE_CHECKING:
     from actors.actor import Runtime
-    from actors.tts.talk import Talk
+    from actors.tts.talk import Said, Talk
     from bus.messages.base import Message
+
+LATE_S: Final = 5.0
+"""News of an utterance are underway for so long at the most."""
 
 
 class BargeIn:
@@ -19,10 +25,16 @@ class BargeIn:
 
     def __init__(self, runtime: Runtime, talk: Talk, act: Callable[[], None]) -> None:
         """`act` is called after the voice was told something."""
+        settings = runtime.settings
         self._talk = talk
         self._act = act
-        self._interruption = Interruption(runtime.settings.interruption.min_words, runtime.clock.monotonic_ns)
-        self._open: dict[str, Message] = {}  # by stream: the newest word of an utterance that is not over
+        self._clock = runtime.clock
+        self._phrases = phrases_of(settings.dialogue, settings.whisper.language)
+        self._room = settings.mic.stream if hears_itself(settings) else None  # the stream that has our own voice in it
+        self._longest_ns = round((settings.vad.maximum_s + LATE_S) * 1e9)
+        self._interruption = Interruption(settings.interruption.min_words, runtime.clock.monotonic_ns)
+        self._open: dict[str, tuple[Message, int]] = {}  # by stream: the newest word of an utterance that is not over, and since when
+        self._taken: tuple[Message, str] | None = None  # such a word, and the answer that it was about
         for topic in (SpeechStarted.topic, SpeechConfirmed.topic, SpeechSkipped.topic, SpeechEnded.topic):
             runtime.subscribe(topic, self._on_speech)
         runtime.subscribe(TranscriptPartial.topic, self._on_words)
@@ -37,22 +49,35 @@ class BargeIn:
         said = self._talk.said
         if said is None:
             self._do(self._interruption.forget())
-        elif said[0] in self._open and not self._interruption.is_ducked:
-            self._take(self._open[said[0]])
+            return
+        message = self._speaking(said)
+        if message is not None and not self._interruption.is_ducked and self._taken != (message, said.turn):
+            self._take(message, said)
+
+    def _speaking(self, said: Said) -> Message | None:
+        """Who speaks into this answer: not who asked for it, nor before, for the news of his end may be late or lost."""
+        message, since_ns = self._open.get(said.stream, (None, 0))
+        if message is None or self._clock.monotonic_ns() - since_ns > self._longest_ns or not is_later(message.envelope.turn, said.turn):
+            return None
+        return message
 
     def _on_speech(self, message: Message) -> None:
-        stream = message.envelope.stream
+        stream, turn = message.envelope.stream, message.envelope.turn
+        before, since_ns = self._open.get(stream, (None, 0))
+        is_same = before is not None and before.envelope.turn == turn
         if isinstance(message.body, SpeechStarted | SpeechConfirmed):
-            self._open[stream] = message
+            self._open[stream] = message, since_ns if is_same else self._clock.monotonic_ns()
             said = self._talk.said
-            if said is not None and said[0] == stream:
-                self._take(message)
+            if said is not None and self._speaking(said) is message:
+                self._take(message, said)
         else:
-            self._open.pop(stream, None)
-            self._do(self._interruption.over(message.envelope.turn))
+            if is_same:
+                del self._open[stream]
+            self._do(self._interruption.over(turn))
 
-    def _take(self, message: Message) -> None:
+    def _take(self, message: Message, said: Said) -> None:
         turn, is_long = message.envelope.turn, isinstance(message.body, SpeechConfirmed)
+        self._taken = message, said.turn
         if not (is_long and self._interruption.is_ducked):
             self._do(self._interruption.started(turn))
         if is_long:
@@ -60,8 +85,15 @@ class BargeIn:
 
     def _on_words(self, message: Message) -> None:
         said = self._talk.said
-        if said is not None and isinstance(message.body, TranscriptPartial):
-            self._do(self._interruption.heard(message.envelope.turn, message.body.text, said[1]))
+        speaking = None if said is None else self._speaking(said)
+        if said is None or speaking is None or speaking.envelope.turn != message.envelope.turn:
+            return
+        if isinstance(message.body, TranscriptPartial):
+            text = message.body.text
+            can_be_echo = said.stream == self._room and command_of(self._phrases, text) is None
+            self._do(self._interruption.heard(message.envelope.turn, text, said.text if can_be_echo else ""))
+            if not self._interruption.is_ducked and self._talk.said is not None:
+                self._take(speaking, said)  # it was given up, or taken for our own
 
     def _do(self, verdict: Verdict) -> None:
         if verdict == "stop":
@@ -69,3 +101,11 @@ class BargeIn:
         if verdict:
             self._talk.duck(verdict == "duck")
             self._act()
+
+
+def is_later(turn: str, answered: str) -> bool:
+    """Whether an utterance was begun after that of another turn; they are named STREAM-EPOCH-SAMPLE, and those of other epochs are."""
+    (epoch, _, sample), (other, _, answered_sample) = turn.rpartition("-"), answered.rpartition("-")
+    if epoch != other or not (sample.isdecimal() and answered_sample.isdecimal()):
+        return turn != answered
+    return int(sample) > int(answered_sample)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Literal
 
-from actors.echo import is_echo
+from actors.echo import is_echo, may_be_echo
 
 PATIENCE_S: Final = 3.0
 Verdict = Literal["", "duck", "restore", "stop"]
@@ -28,7 +28,8 @@ class Interruption:
         self._turn = ""  # whose speech made us quieter
         self._since_ns = 0
         self._is_long = False
-        self._words = 0
+        self._words = ("", 0)  # of which turn, and how many
+        self._own = ""  # the turn of which all words so far are our own
 
     @property
     def is_ducked(self) -> bool:
@@ -37,8 +38,10 @@ class Interruption:
 
     def started(self, turn: str) -> Verdict:
         """There is a voice; it is the utterance of this turn."""
+        if turn == self._own:
+            return ""
         verdict: Verdict = "" if self._turn else "duck"
-        self._turn, self._since_ns, self._is_long, self._words = turn, self._clock_ns(), False, 0
+        self._turn, self._since_ns, self._is_long = turn, self._clock_ns(), False
         return verdict
 
     def confirmed(self, turn: str) -> Verdict:
@@ -49,13 +52,17 @@ class Interruption:
         return self._judge()
 
     def heard(self, turn: str, text: str, spoken: str) -> Verdict:
-        """What was said so far; `spoken` is what we have said ourselves in this answer."""
+        """What was said so far; `spoken` is what we have said ourselves in this answer, if that can be heard."""
+        if is_echo(text, spoken):
+            self._own = turn
+            return self.over(turn)
+        if may_be_echo(text, spoken):
+            return ""
+        self._own = "" if self._own == turn else self._own
+        self._words = (turn, len(text.split()))
         if turn != self._turn:
             return ""
         self._since_ns = self._clock_ns()
-        if is_echo(text, spoken):
-            return self.over(turn)
-        self._words = len(text.split())
         return self._judge()
 
     def over(self, turn: str) -> Verdict:
@@ -73,7 +80,8 @@ class Interruption:
         return self.forget() if is_late else ""
 
     def _judge(self) -> Verdict:
-        if not self._is_long or self._words < self._min_words:
+        turn, words = self._words
+        if not self._is_long or (words if turn == self._turn else 0) < self._min_words:
             return ""
         self._turn = ""
         return "stop"

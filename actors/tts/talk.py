@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from actors.tts.speech import Key, Place, Speech
 from bus.messages.voice import StopCause, VoiceDuck, VoicePlayed, VoiceProgress, VoiceSound, VoiceStop
@@ -71,6 +71,15 @@ class Ended:
 
 
 Action = Make | Send | Tell | Ended
+
+
+class Said(NamedTuple):
+    """An answer that is being heard."""
+
+    turn: str
+    stream: str
+    text: str
+    """Its words, as far as they are known."""
 
 
 class Talk:
@@ -225,12 +234,12 @@ class Talk:
     # -- quieter, or silent -------------------------------------------------------------------------------------------
 
     @property
-    def said(self) -> tuple[str, str] | None:
-        """The stream that is being talked to, and the words of the answer as far as they are known; None when nothing is being said."""
+    def said(self) -> Said | None:
+        """The answer that is being heard; None when nothing is being said."""
         speech = self._current
         if speech is None or speech.sent == Place(0, 0) or speech.is_stopping:
             return None
-        return speech.stream, " ".join(clause.text for clause in speech.clauses)
+        return Said(speech.key.turn, speech.stream, " ".join(clause.text for clause in speech.clauses))
 
     def duck(self, on: bool) -> None:
         """Go on more quietly, or as before."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from actors.echo import hears_itself
 from actors.vad.duplex import VoiceGate
 from actors.vad.ear import Ear
 from actors.vad.endpoint import Endpointer, Policy, SilenceLimits, Words
@@ -14,7 +15,7 @@ from bus.addresses import is_locked
 from bus.errors import SetupError
 from bus.messages.audio import AudioOpened
 from bus.messages.speech import TranscriptPartial
-from bus.messages.voice import VoiceCut, VoiceFinished, VoicePlayed, VoiceStarted
+from bus.messages.voice import VoiceCut, VoiceFinished, VoicePlaying, VoiceStarted
 
 if TYPE_CHECKING:
     from actors.actor import Runtime
@@ -37,7 +38,7 @@ class Vad:
         self._limits = silence_limits(self._settings)
         self._endpointers = self._open_endpointers()
         self._partial_ms = 0 if runtime.settings.whisper.workers == 1 else self._settings.partial_ms  # it would have to wait for pauses
-        self._gate = VoiceGate() if hears_itself(runtime.settings) else None
+        self._gate = VoiceGate() if is_half_duplex(runtime.settings) else None
         self._ears: dict[str, Ear] = {}
         self._open_engine()  # now, so that one that cannot be had is told of before anyone speaks
         runtime.subscribe(AudioOpened.topic, self._on_opened)
@@ -71,8 +72,8 @@ class Vad:
         match message.body:
             case VoiceStarted(at_ns=at_ns):
                 self._gate.sounds(at_ns)
-            case VoicePlayed():
-                self._gate.goes_on(message.envelope.mono_ns)
+            case VoicePlaying(since_ns=since_ns, at_ns=at_ns):
+                self._gate.sounds(at_ns, since_ns)
             case VoiceFinished(at_ns=at_ns) | VoiceCut(at_ns=at_ns):
                 self._gate.silent(at_ns)
 
@@ -125,10 +126,9 @@ class Vad:
         return open_engine(self._settings.engine, self._settings.mode, self._settings.threshold)
 
 
-def hears_itself(settings: Settings) -> bool:
+def is_half_duplex(settings: Settings) -> bool:
     """Whether the microphone would hear the voice, and nobody takes that away."""
-    devices = (settings.mic.source, settings.speaker.output)
-    return settings.tts.engine != "none" and devices == ("device", "device") and settings.speaker.duplex == "half"
+    return settings.speaker.duplex == "half" and hears_itself(settings)
 
 
 def segmenter_config(settings: VadSettings) -> SegmenterConfig:

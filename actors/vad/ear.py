@@ -39,6 +39,8 @@ ARRIVAL_MS = 3  # from the capture of a frame until it is here
 LATE_NS = 150_000_000
 """A pause that is told later than this is one of long ago: we are catching up, and what is said next is here already."""
 JUDGING_S = 5.0  # of a model that takes a tenth of a second on a busy machine
+OPENING_NS = 150_000_000
+"""An utterance is opened so long after its first sound at the most."""
 SILENCE = bytes(FRAME_BYTES)
 CATCHING_UP_S = 5.0
 CATCHING_UP_FRAMES = 100  # so many frames take a few milliseconds; the phase begins anew with each lot
@@ -103,6 +105,7 @@ class Ear:
         self._noted = 0  # the oldest sample needed, as of the last commit
         self._ended = False
         self._newest_ns = 0  # when the last frame was captured
+        self._opened_ns = 0  # and the first of the open utterance, at the latest
         self._resting: Timer | None = None
         for socket in (self._reader.live, self._reader.history):
             runtime.watch(socket, self._read)
@@ -167,8 +170,7 @@ class Ear:
                 self._newest_ns = captured_ns
                 if self._lateness.is_stale(captured_ns, self._runtime.clock.monotonic_ns()):
                     self._runtime.count("frames-stale", stream=self._stream)
-                is_voice = self._gate is not None and self._gate.is_shut(captured_ns) and not self._hearing.is_open
-                self._tell(self._hearing.push(SILENCE if is_voice else pcm, captured_ns))
+                self._tell(self._hearing.push(SILENCE if self._is_voice(captured_ns) else pcm, captured_ns))
                 if self._begun is not None and self._hearing.voiced_ms >= self._runtime.settings.interruption.min_ms:
                     self._confirm(self._begun)
                 if self._next_partial and self._hearing.next_sample >= self._next_partial:
@@ -183,6 +185,17 @@ class Ear:
                 self._ended = True
                 self._tell(self._hearing.flush())
                 self._commit(at_once=True)
+
+    def _is_voice(self, captured_ns: int) -> bool:
+        """Whether a frame may have the assistant's own voice in it. An utterance that was open before the voice began is somebody's; one
+        that was opened while it sounded, before that was known here, is not."""
+        if not self._hearing.is_open:
+            self._opened_ns = captured_ns - OPENING_NS
+        return (
+            self._gate is not None
+            and self._gate.is_shut(captured_ns)
+            and (not self._hearing.is_open or self._gate.is_shut(self._opened_ns))
+        )
 
     def _tell_gap(self, missing: Missing) -> None:
         untold = missing.samples - missing.told

@@ -100,6 +100,16 @@ class VoiceStarted(Body, frozen=True, kw_only=True):
     """Monotonic; with the delay of the device in it."""
 
 
+class VoicePlaying(Body, frozen=True, kw_only=True):
+    """Event, each second while a reply is heard: for who has just started, or missed `voice.started`."""
+
+    topic: ClassVar[str] = "voice.playing"
+    attempt: Count
+    since_ns: Nanoseconds
+    """Monotonic, as the next: it has sounded since then without a break. After a wait for more of the reply it begins anew."""
+    at_ns: Nanoseconds
+
+
 class VoicePlayed(Body, frozen=True, kw_only=True):
     """Event: a clause has been heard, or as much of it as will be."""
 

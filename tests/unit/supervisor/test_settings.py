@@ -363,3 +363,23 @@ def test_a_contradiction_is_told_where_the_last_word_about_it_was_said() -> None
     with pytest.raises(SettingsError) as caught:
         load(sets=["mic.source=file"], environ=HOME)
     assert str(caught.value) == '--set mic.source=file: mic.file: is needed when mic.source is "file"'
+
+
+@pytest.mark.parametrize(
+    ("sets", "is_refused"),
+    [
+        (["vad.pause_ms=0", "whisper.workers=1"], True),
+        (["vad.pause_ms=0", "vad.partial_ms=0"], True),
+        (["whisper.workers=1"], False),
+        (["vad.pause_ms=0", "whisper.workers=2"], False),
+        (["vad.pause_ms=0", "whisper.workers=1", "speaker.duplex=half"], False),
+        (["vad.pause_ms=0", "whisper.workers=1", "interruption.min_words=0"], False),
+    ],
+)
+def test_words_that_are_to_interrupt_have_to_come_from_somewhere(sets: list[str], is_refused: bool) -> None:
+    sets = ["speaker.duplex=full", "interruption.min_words=2", *sets]
+    if not is_refused:
+        load(sets=sets, environ=HOME)
+        return
+    (line,) = errors(sets=tuple(sets))
+    assert "interruption.min_words: needs words while somebody speaks" in line

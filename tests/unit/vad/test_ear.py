@@ -21,6 +21,7 @@ from bus.jobs import Lease
 from bus.limits import FRAME_MS, FRAME_SAMPLES, SAMPLE_RATE_HZ
 from bus.messages.jobs import Heard, Job, Transcribe
 from bus.messages.speech import SpeechConfirmed, SpeechEnded, TranscriptPartial
+from bus.messages.voice import VoicePlaying
 from bus.settings import Settings
 from tests.fakes.audio_instance import Instance, Listener, settings
 from tests.fakes.audio_speech import frames, jfk_pcm
@@ -214,6 +215,25 @@ def test_speech_is_confirmed_once_it_has_lasted(
     microphone.until(lambda: any(message.topic == SpeechEnded.topic for message in listener.messages))
     confirmed = [message.body for message in listener.messages if isinstance(message.body, SpeechConfirmed)]
     assert [body.speech_ms >= enough_ms for body in confirmed] == [True] * times
+
+
+@pytest.mark.parametrize(("since_ms", "is_heard"), [(-2000, False), (1500, True)])
+def test_an_utterance_that_our_voice_opened_before_that_was_known_is_not_heard_further_and_one_that_was_open_before_it_is(
+    instance: Instance, context: zmq.Context[zmq.Socket[bytes]], since_ms: int, is_heard: bool
+) -> None:
+    microphone = begin(instance, context, Speech())
+    half = len(SPEECH) // 2 // 960 * 960
+    microphone.hear(SPEECH[:half])
+    assert microphone.ear()._hearing.is_open
+    voiced_ms = microphone.ear()._hearing.voiced_ms
+    speaker = instance.start("speaker", Listener())
+    assert isinstance(speaker, Listener)
+    instance.until_ready()
+    playing = VoicePlaying(attempt=1, since_ns=BEGAN_NS + since_ms * 1_000_000, at_ns=microphone.monotonic_ns())
+    instance._running["speaker"][0].publish(playing, turn="t1", stream="mic")
+    microphone.until(lambda: microphone.ear()._gate._stretches)
+    microphone.hear(SPEECH[half : half + 960 * 8])
+    assert (microphone.ear()._hearing.voiced_ms > voiced_ms + 90) is is_heard  # the engine's verdict lags a little
 
 
 def test_fixed_endpoints_heed_no_words(instance: Instance, context: zmq.Context[zmq.Socket[bytes]]) -> None:
