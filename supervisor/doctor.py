@@ -245,10 +245,11 @@ def check_loudspeaker(settings: Settings, timeout_s: float = PROBE_TIMEOUT_S) ->
 
 def check_echo(settings: Settings, timeout_s: float = PROBE_TIMEOUT_S) -> Check:
     """Would the assistant hear itself?"""
-    if settings.tts.engine == "none" or (settings.mic.source, settings.speaker.output) != ("device", "device"):
+    from_room = settings.mic.source in ("device", "stdin")
+    if settings.tts.engine == "none" or settings.speaker.output != "device" or not from_room:
         return Check("echo", "ok", "no microphone hears a loudspeaker")
     try:
-        server = ask_sound_server(timeout_s)
+        server = None if settings.mic.source == "stdin" else ask_sound_server(timeout_s)  # nobody knows what a pipe is connected to
     except (OSError, ValueError, subprocess.SubprocessError):
         server = None
     return judge_echo(settings.mic.device, settings.speaker.device, settings.speaker.duplex, server)

@@ -200,6 +200,13 @@ def test_the_sound_server_is_asked_through_its_own_tool(tmp_path: Path, monkeypa
     assert check_echo(Settings(mic=MicSettings(source="none"))).detail == "no microphone hears a loudspeaker"
 
 
+def test_a_pipe_is_taken_for_a_microphone_of_which_nothing_is_known() -> None:
+    piped = MicSettings(source="stdin")
+    assert "deaf while the voice sounds" in check_echo(Settings(mic=piped)).detail
+    check = check_echo(Settings(mic=piped, speaker=SpeakerSettings(duplex="full")))
+    assert (check.status, "cannot be told" in check.detail) == ("warning", True)
+
+
 def test_a_server_with_the_model_is_fine_and_gets_the_key() -> None:
     with server(200, {"data": [{"id": "mistral"}, {"id": "llama"}]}) as (url, keys):
         check = check_llm(LlmSettings(url=url, model="llama"), {"EARSHOT_LLM_API_KEY": "secret"})
