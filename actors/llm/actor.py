@@ -94,14 +94,9 @@ class Llm:
                 question.reply.cancel()
 
     def _on_cut(self, message: Message) -> None:
-        """The user spoke into the answer: what there is of it is the answer, and the server need not go on.
-
-        One that falls silent for another reason is still shown and remembered whole.
-        """
+        """The user spoke into the answer: what there is of it is the answer, and the server need not go on."""
         question, cut = self._question, message.body
-        if question is None or question.lease.ended or not isinstance(cut, VoiceCut) or cut.cause != "user":
-            return
-        if (message.envelope.turn, cut.attempt) == (question.lease.job.turn, question.lease.reply_number):
+        if question is not None and isinstance(cut, VoiceCut) and question.is_cut_by(message.envelope.turn, cut):
             question.interrupted = True
             if question.reply is not None:
                 question.reply.cancel()
@@ -240,15 +235,17 @@ class Llm:
                 left_s = self._runtime.settings.llm.answer_timeout_s if lease.ahead else self._budget.left_s()
                 answered, marks = attempt.make(engine, partial(self._hold, question), left_s)
             except errors.Cancelled:
-                if engine is not None and question.interrupted and (stopped := attempt.stopped(engine)):
-                    self._post(question, partial(self._finish, question, *stopped))
-                return
+                if not question.interrupted:
+                    return
             except errors.LlmError as error:
-                if not self._goes_on(question, attempt, engine, error):
+                if not question.interrupted and not self._goes_on(question, attempt, engine, error):
                     return
             else:
                 finish = partial(self._finish, question, answered, marks)
                 self._post(question, partial(question.gate.do, finish))
+                return
+            if question.interrupted:
+                self._post(question, partial(self._finish, question, *attempt.stopped()))
                 return
 
     def _goes_on(self, question: Question, attempt: Attempt, engine: Engine | None, error: errors.LlmError) -> bool:
@@ -273,7 +270,7 @@ class Llm:
     def _hold(self, question: Question, reply: Reply) -> None:
         """Keep the reply in reach of the main loop."""
         question.reply = reply
-        if self._stopping.is_set() or question.lease.ended:
+        if self._stopping.is_set() or question.lease.ended or question.interrupted:
             reply.cancel()
 
     def _post(self, question: Question, act: Callable[[], object]) -> None:

@@ -58,6 +58,7 @@ class Attempt:
         self._clock = clock
         self._tell = tell
         self._has_started = False
+        self._model = ""
         self._pieces: list[str] = []
         self._arrived_ns: list[int] = []
         self._sent_ns: int | None = None
@@ -66,7 +67,7 @@ class Attempt:
     def make(self, engine: Engine, hold: Callable[[Reply], None], left_s: float) -> tuple[Answered, dict[str, int]]:
         """Ask, and publish the reply as it comes; return it with its marks. Raises LlmError. `left_s`: for the first token."""
         work = self._work
-        model = engine.model()
+        model = self._model = engine.model()
         self._start(model)
         rounds = [(past.user, past.assistant) for past in work.rounds]
         begun = "".join(self._pieces)
@@ -89,9 +90,9 @@ class Attempt:
             raise errors.BrokenOff(f"{model} answered with nothing: ask again")
         return self._result(model, reply.finished.finish_reason)
 
-    def stopped(self, engine: Engine) -> tuple[Answered, dict[str, int]] | None:
-        """What there is of a reply that nobody wants more of, as a result; None when nothing had come yet."""
-        return self._result(engine.model(), INTERRUPTED) if self._pieces else None
+    def stopped(self) -> tuple[Answered, dict[str, int]]:
+        """What there is of a reply that nobody wants more of, as a result. To be called only when some of it was told."""
+        return self._result(self._model, INTERRUPTED)
 
     def _result(self, model: str, reason: str) -> tuple[Answered, dict[str, int]]:
         complete_ns = self._clock.monotonic_ns()

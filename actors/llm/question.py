@@ -12,6 +12,7 @@ from bus.timings import FIRST_SHOWN
 if TYPE_CHECKING:
     from actors.llm.engine import Reply
     from bus.jobs import Lease
+    from bus.messages.voice import VoiceCut
 
 
 @dataclass(eq=False)
@@ -35,6 +36,12 @@ class Question:
     def __post_init__(self) -> None:
         self.early = bool(self.lease.ahead)
         self.gate = Gate(is_open=not self.early)
+
+    def is_cut_by(self, turn: str, cut: VoiceCut) -> bool:
+        """Whether its user has heard enough of it: he spoke into this answer, of which something was told. One that falls silent for
+        another reason is still shown and remembered whole."""
+        is_ours = (turn, cut.attempt) == (self.lease.job.turn, self.lease.reply_number)
+        return is_ours and cut.cause == "user" and self.shown_ns is not None and not self.lease.ended
 
     def marks(self) -> dict[str, int]:
         """What an answer that was begun ahead of time adds to its marks."""

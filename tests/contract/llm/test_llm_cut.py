@@ -48,3 +48,14 @@ def test_a_cut_of_another_answer_or_by_nobody_ends_nothing(make_bench: MakeBench
         job = bench.answered()
     assert isinstance(job.work, Answered)
     assert (job.work.reply, job.work.finish_reason) == ("Hello world.", "stop")
+
+
+def test_an_answer_that_is_cut_while_it_is_about_to_be_gone_on_with_ends_with_what_there_is_of_it(make_bench: MakeBench) -> None:
+    with ScriptedServer(LISTING, [STREAM, HELLO], [STREAM, Step.HANG]).running() as server:
+        bench = bridge_to(server, make_bench)
+        bench.ask("Hello")
+        bench.until(lambda: bench.bodies(ReplyDelta))
+        cut(bench, "t1", 1)
+        job = bench.answered()
+        assert isinstance(job.work, Answered)
+        assert (job.work.reply, job.work.finish_reason) == ("Hello", "interrupted")
