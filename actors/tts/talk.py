@@ -97,8 +97,8 @@ class Talk:
         self._known: tuple[Key, VoiceProgress] | None = None
         self._speaker = ""  # which life of it
         self._seen_next: Place | None = None
-        self._answered_ns: int | None = None
-        self._unusable_ns: int | None = clock_ns()
+        self._unanswered_ns: int | None = None  # since when the speaker owes an answer
+        self._unusable_ns: int | None = None
         self._is_ducked = False
         self._actions: list[Action] = []
 
@@ -173,7 +173,7 @@ class Talk:
     def progress(self, turn: str, speaker: str, progress: VoiceProgress) -> None:
         """The speaker tells how far it is; `speaker` names its life."""
         now_ns = self._clock_ns()
-        self._answered_ns = now_ns
+        self._unanswered_ns = None
         self._unusable_ns = (self._unusable_ns or now_ns) if progress.trouble else None
         key, is_new = Key(turn, progress.attempt), speaker != self._speaker
         self._speaker, self._known = speaker, (key, progress)
@@ -201,9 +201,11 @@ class Talk:
             self._tell(speech, ended[-1], speech.clauses[ended[-1]].samples)
 
     def tick(self) -> None:
-        """Some time has passed: has anything been lost, is anybody still there?"""
+        """The speaker was asked, and some time has passed: has anything been lost, is anybody still there?"""
         now_ns = self._clock_ns()
-        if self._answered_ns is None or now_ns - self._answered_ns > SILENT_S * 1e9:
+        if self._unanswered_ns is None:
+            self._unanswered_ns = now_ns
+        if now_ns - self._unanswered_ns > SILENT_S * 1e9:
             self._unusable_ns = self._unusable_ns or now_ns
         if self._unusable_ns is not None and now_ns - self._unusable_ns > PATIENCE_S * 1e9:
             reason = (self._known[1].trouble if self._known else "") or "the speaker does not answer"
@@ -299,7 +301,7 @@ class Talk:
             if self._making is None and (number := speech.to_make()) is not None:
                 self._making, self._made_for = Make(speech.key, number, speech.clauses[number].text), speech
                 self._actions.append(self._making)
-            if self._answered_ns is not None:  # before that a predecessor's beginning is not known
+            if self._known is not None:  # before that a predecessor's beginning is not known
                 for sound, pcm in speech.to_send():
                     self._send(speech.key, speech.stream, sound, pcm)
             self._settle(speech)

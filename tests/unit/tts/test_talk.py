@@ -302,6 +302,17 @@ def test_without_a_speaker_a_reply_ends_unheard_and_with_one_the_next_is_heard()
     assert bytes(scene.heard.pcm) == whole_sound(REPLY)
 
 
+def test_the_first_answer_of_a_voice_that_waited_long_for_it_is_begun_from_its_events() -> None:
+    scene = Scene()
+    scene.talk = Talk("en", scene.clock.monotonic_ns)
+    scene.clock.advance_s(100)
+    scene.talk.started(ONE, "mic")
+    scene.talk.piece(ONE, "mic", 0, REPLY[:40])
+    scene.talk.tick()
+    scene.play(0.5)
+    assert len(scene.heard.pcm) > 0
+
+
 def test_a_device_that_is_away_is_waited_for_and_then_the_reply_ends_unheard_with_the_reason() -> None:
     scene = Scene()
     scene.trouble = "there is no loudspeaker"
