@@ -122,7 +122,7 @@ class Memory:
         self._ends.add(kept, self._runtime.clock.monotonic_ns())
         self._runtime.publish(TurnFinished(record=kept, late=RETRIED in job.marks), turn=job.turn, stream=job.stream)
         lease.done()
-        if kept.state == "answered":
+        if kept.state == "answered" and kept.reply:
             self._counting.want(job.turn, past)
 
     # -- trouble with the file ------------------------------------------------------------------------------------

@@ -101,8 +101,9 @@ class Store:
 
     def remember(self, record: TurnRecord, tokens: int) -> TurnRecord:
         """Keep a turn; return it as it is kept. A turn that is kept already stays as it was, but that an answer takes the place of a
-        failure: what was given up may have been tried again. The order in which the two come does not matter."""
-        is_round = record.state == "answered"
+        failure: what was given up may have been tried again. The order in which the two come does not matter. An answer that was
+        interrupted before any of it was heard is no round of the conversation."""
+        is_round = record.state == "answered" and bool(record.reply)
         timings, attempts = (msgspec.json.encode(value).decode() for value in (record.timings_ms, record.attempts))
         row = (*msgspec.structs.astuple(record)[:7], timings, record.detail, attempts)
         number = "(SELECT coalesce(max(round) + 1, 0) FROM turns WHERE stream = ?2)" if is_round else "NULL"

@@ -434,3 +434,11 @@ def test_a_kill_in_the_middle_of_remembering_leaves_the_store_whole(path: Path, 
         assert set(told) <= set(kept)
         assert len(kept) <= len(told) + 3  # at most one turn a life was kept and not told any more
         assert numbers(store, rounds=10_000) == list(range(len(kept)))
+
+
+def test_an_answer_of_which_nothing_was_heard_is_no_round_of_the_conversation(store: Store) -> None:
+    store.remember(record("t1", "who are you", "A voice."), 10)
+    kept = store.remember(record("t2", "what time is it", ""), 10)
+    assert (kept.state, kept.reply) == ("answered", "")
+    assert [past.round.user for past in store.window("mic", 8, 4)] == ["who are you"]
+    assert store.last_answer("mic") == "A voice."
