@@ -226,7 +226,7 @@ def remembered(then: Remember, ended: Ended) -> Remember:
     if ended.how == "heard":
         return then
     what = INTERRUPTED if ended.how == "cut" else f"not spoken: {ended.reason}"
-    detail = "; ".join(filter(None, (then.detail, what)))
+    detail = "; ".join(dict.fromkeys(filter(None, (then.detail, what))))  # the language model may have noticed it too
     return msgspec.structs.replace(then, detail=detail, reply=ended.text if ended.how == "cut" else then.reply)
 
 

@@ -30,6 +30,7 @@ INDENT: Final = "      "
 MIC: Final = "mic"
 REMEMBER: Final = "remember"
 IGNORED: Final = "ignored"
+INTERRUPTED: Final = "interrupted"
 GIVEN_UP: Final = ("failed", "unanswered", "empty")
 _STYLES: Final = {"dim": "2", "user": "36", "ai": "32", "warning": "33"}
 
@@ -206,7 +207,7 @@ class Conversation:
         if turn.record is not None:
             turn.heard = True
             turn.transcript = "" if turn.record.state == IGNORED else turn.transcript or turn.record.transcript
-            if turn.record.reply:
+            if turn.record.reply and not (turn.written and _is_interrupted(turn.record)):
                 yield from self._complete(turn, turn.record.reply)
         if turn.transcript and not turn.transcript_written and not turn.written:
             yield from self._line(f"User: {_clean(turn.transcript)}", "user")
@@ -236,6 +237,8 @@ class Conversation:
             yield from self._line(f"{INDENT}not for the assistant: {_clean(record.detail)}; not kept", "dim")
         if record.state == "failed" and record.detail:
             yield from self._line(f"{INDENT}{_clean(record.detail)}", "warning")
+        if _is_interrupted(record):
+            yield from self._line(f"{INDENT}(interrupted)", "dim")
         wait = wait_line(record.timings_ms) if self._show_timings else ""
         if wait:
             yield from self._line(f"{INDENT}{wait}", "dim")
@@ -285,6 +288,11 @@ def _lateness(told: LossTold) -> str:
     if told.over:
         return "the segmenter has caught up"
     return "the segmenter is behind: what you say is heard late, but all of it"
+
+
+def _is_interrupted(record: TurnRecord) -> bool:
+    """Whether its reply is only what was heard of it, and as it was spoken."""
+    return INTERRUPTED in record.detail.split("; ")
 
 
 def _is_told_otherwise(body: Body) -> bool:

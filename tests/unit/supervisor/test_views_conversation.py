@@ -95,6 +95,18 @@ def test_the_answer_is_written_as_it_comes() -> None:
     assert texts == ["User: Hi\n", "", "AI  : Hel", "lo", "\n"]
 
 
+def test_an_answer_that_was_interrupted_is_not_written_again_in_the_words_that_were_heard() -> None:
+    said = [ended(), heard("why"), *reply("It has **two** ", "reasons, and more.")]
+    over_it = over("why", "It has two", detail="interrupted")
+    assert shown(*said, over_it, status=False) == [
+        "Transcribing buffered speech...",
+        "User: why",
+        "AI  : It has **two** reasons, and more.",
+        "      (interrupted)",
+    ]
+    assert shown(over_it, status=False) == ["User: why", "AI  : It has two", "      (interrupted)"]
+
+
 def test_the_end_of_a_turn_is_enough_to_show_it() -> None:
     assert shown(over("Hi", "Hello.")) == ["User: Hi", "AI  : Hello.", "Listening..."]
 

@@ -9,7 +9,9 @@ import pytest
 from actors.actor import Runtime
 from actors.planes import DispatcherActor
 from actors.speaker.actor import Speaker
-from actors.tts.actor import Tts
+from actors.tts.actor import Tts, remembered
+from actors.tts.speech import Key
+from actors.tts.talk import Ended
 from bus.messages.jobs import Job, Remember, Say
 from bus.messages.reply import ReplyDelta, ReplyStarted
 from bus.messages.voice import VoiceCut, VoiceFinished, VoiceSay, VoiceStarted
@@ -87,6 +89,13 @@ def test_a_newer_attempt_cuts_the_older_one_and_says_that_it_was_that(instance: 
 
     instance.until(cuts)
     assert [(cut.attempt, cut.cause) for cut in cuts()] == [(10_001, "newer")]
+
+
+@pytest.mark.parametrize("noticed", ["", "interrupted"])
+def test_of_an_answer_that_was_cut_it_is_remembered_once_that_it_was_interrupted(noticed: str) -> None:
+    then = Remember(role="plain", state="answered", transcript="why", reply="Because it is.", detail=noticed)
+    kept = remembered(then, Ended(Key("turn-1", 10_001), "cut", "Because"))
+    assert (kept.detail, kept.reply) == ("interrupted", "Because")
 
 
 def test_it_says_what_it_is_told_to_outside_of_any_turn(instance: Instance) -> None:
