@@ -232,7 +232,10 @@ class Playout:
         if self.rate_hz:
             self._note(now_ns)
             kept = min(self._output.take_back(), self._handed)
-            end = min(kept + round(FADE_S * self.rate_hz), self._arrived)
+            fade = (
+                round(FADE_S * self.rate_hz) if kept and not self._output.trouble else 0
+            )  # of what is silent already nothing more is heard
+            end = min(kept + fade, self._arrived)
             begin = (kept - self._base) * SAMPLE_BYTES
             fading = bytes(self._pcm[begin : begin + (end - kept) * SAMPLE_BYTES])
             self._output.queue(ramped(fading, self._gain, 0.0), last=True)

@@ -118,6 +118,30 @@ def test_a_stop_is_a_short_fade_and_what_was_heard_is_known_at_once() -> None:
     assert not scene.take(1, 0, 100)
 
 
+class Dead(Paced):
+    """Takes all, and nothing of it is heard."""
+
+    trouble = "there is no loudspeaker"
+
+    def heard(self) -> int:
+        return 0
+
+    def take_back(self) -> int:
+        return 0
+
+
+def test_a_stop_before_anything_was_heard_claims_no_first_sound() -> None:
+    scene = Scene()
+    scene.playout = Playout(Dead(scene.clock.monotonic_ns, scene.heard), volume=1.0, duck=0.25)
+    scene.take(0, 0, 1_000, ends=True)
+    scene.play(0.3)
+    scene.playout.stop(scene.clock.monotonic_ns(), "trouble")
+    assert (scene.playout.state, scene.playout.place) == ("cut", Place(0, 0))
+    assert (scene.playout.first_ns, scene.playout.last_ns) == (0, 0)
+    scene.play(0.02)
+    assert not scene.playout.busy
+
+
 def test_a_newer_attempt_silences_the_older_one_and_an_older_one_is_void() -> None:
     scene = Scene()
     scene.take(0, 0, 1_000)
