@@ -7,6 +7,8 @@ the whole process, so there is one engine, and one thread at a time uses it.
 from __future__ import annotations
 
 import ctypes
+import functools
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -26,30 +28,19 @@ class Espeak:
 
     def __init__(self, voice: str = "", rate_wpm: int = 175) -> None:
         """Raise SetupError when the library does not load or has no such voice."""
-        try:
-            self._library = ctypes.CDLL(espeakng_loader.get_library_path())
-        except OSError as error:
-            raise SetupError(f"eSpeak NG does not load ({error}); install espeakng-loader anew, or set tts.engine") from None
-        self._library.espeak_Synth.argtypes = [
-            ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint, ctypes.c_int, ctypes.c_uint, ctypes.c_uint, ctypes.c_void_p, ctypes.c_void_p,
-        ]  # fmt: skip
-        self._rate_hz = self._library.espeak_Initialize(_SYNCHRONOUS, 0, espeakng_loader.get_data_path().encode(), _DONT_EXIT)
-        if self._rate_hz <= 0:
-            raise SetupError("eSpeak NG does not start: its data is missing; install espeakng-loader anew, or set tts.engine")
-        if self._library.espeak_SetVoiceByName((voice or DEFAULT_VOICE).encode()) != 0:
-            raise SetupError(f"eSpeak NG has no voice {voice!r}; set tts.voice to one such as en, en-us, de or en-us+f3")
-        self._library.espeak_SetParameter(_RATE, rate_wpm, 0)
-        self._pieces: list[bytes] = []
-        self._callback = _CALLBACK(self._on_sound)  # kept: the library calls it for as long as it lives
-        self._library.espeak_SetSynthCallback(self._callback)
+        self._voice, self._rate_wpm = voice, rate_wpm
+        self._library = _library()
+        with self._library.lock:
+            self._choose_voice()
         list(self.synthesise("one"))  # warm: the first text reads the dictionary
 
     def synthesise(self, text: str) -> Iterator[tuple[int, bytes]]:
-        self._pieces.clear()
         encoded = text.replace("\0", " ").encode()
-        if self._library.espeak_Synth(encoded, len(encoded) + 1, 0, _CHARACTERS, 0, _UTF8, None, None) != 0:
-            raise VoiceError("eSpeak NG could not make sound of a clause")
-        yield self._rate_hz, b"".join(self._pieces)
+        with self._library.lock:
+            if self._library.user is not self:
+                self._choose_voice()
+            sound = self._library.synthesise(encoded)
+        yield self._library.rate_hz, sound
 
     def give_up(self) -> None:
         """It is through in milliseconds."""
@@ -57,7 +48,43 @@ class Espeak:
     def close(self) -> None:
         """The library ends with the process."""
 
+    def _choose_voice(self) -> None:
+        self._library.user = self
+        if self._library.calls.espeak_SetVoiceByName((self._voice or DEFAULT_VOICE).encode()) != 0:
+            raise SetupError(f"eSpeak NG has no voice {self._voice!r}; set tts.voice to one such as en, en-us, de or en-us+f3")
+        self._library.calls.espeak_SetParameter(_RATE, self._rate_wpm, 0)
+
+
+class _Library:
+    """The library as it is in this process: begun once, for to begin it again corrupts its memory."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.user: Espeak | None = None  # whose voice is set
+        try:
+            self.calls = ctypes.CDLL(espeakng_loader.get_library_path())
+        except OSError as error:
+            raise SetupError(f"eSpeak NG does not load ({error}); install espeakng-loader anew, or set tts.engine") from None
+        self.calls.espeak_Synth.argtypes = [
+            ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint, ctypes.c_int, ctypes.c_uint, ctypes.c_uint, ctypes.c_void_p, ctypes.c_void_p,
+        ]  # fmt: skip
+        self.rate_hz = self.calls.espeak_Initialize(_SYNCHRONOUS, 0, espeakng_loader.get_data_path().encode(), _DONT_EXIT)
+        if self.rate_hz <= 0:
+            raise SetupError("eSpeak NG does not start: its data is missing; install espeakng-loader anew, or set tts.engine")
+        self._pieces: list[bytes] = []
+        self._callback = _CALLBACK(self._on_sound)  # kept: the library calls it for as long as it lives
+        self.calls.espeak_SetSynthCallback(self._callback)
+
+    def synthesise(self, encoded: bytes) -> bytes:
+        self._pieces.clear()
+        if self.calls.espeak_Synth(encoded, len(encoded) + 1, 0, _CHARACTERS, 0, _UTF8, None, None) != 0:
+            raise VoiceError("eSpeak NG could not make sound of a clause")
+        return b"".join(self._pieces)
+
     def _on_sound(self, samples: Any, number: int, _events: Any) -> int:
         if number > 0:
             self._pieces.append(ctypes.string_at(samples, 2 * number))
         return 0
+
+
+_library = functools.cache(_Library)
