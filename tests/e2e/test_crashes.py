@@ -15,8 +15,9 @@ def crashes(running: Assistant) -> list[dict[str, object]]:
 
 
 def test_of_a_worker_that_hung_its_stacks_its_job_and_the_bus_are_kept_and_the_job_can_be_tried_again() -> None:
-    # Stopped before it gets the job, so that it does not finish it; and watched so patiently that it has the job when it is killed.
-    with assistant("whisper.workers=1", "launcher.watchdog_s=10") as running:
+    # Stopped before it gets the job, so that it does not finish it; and watched so patiently that it has the job when it is killed. The
+    # job is no work ahead of time, which is nowhere written down.
+    with assistant("whisper.workers=1", "launcher.watchdog_s=10", "vad.pause_ms=0") as running:
         running.kill("whisper-1", signal.SIGSTOP)
         (turn,) = running.hear(SPEECH / "sum-rms.wav")
         assert turn["reply"] == "Two plus three is five."
