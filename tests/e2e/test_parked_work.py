@@ -49,7 +49,7 @@ def leave_a_turn_open(running: Assistant) -> None:
 
 
 def test_what_was_given_up_is_listed_and_answered_after_all_in_the_place_of_the_failure() -> None:
-    with assistant("llm.model=nonesuch", "jobs.max_attempts=1") as broken:
+    with assistant("llm.model=nonesuch", "jobs.max_attempts=1", "llm.preemptive=false") as broken:
         (turn,) = broken.hear(SPEECH / "sum-rms.wav")
         assert turn["state"] == "failed"
         (job,) = parked(broken)
@@ -80,7 +80,7 @@ def test_what_was_given_up_is_listed_and_answered_after_all_in_the_place_of_the_
 
 @pytest.mark.parametrize("running", [True, False], ids=["beside-the-assistant", "without-an-assistant"])
 def test_what_was_given_up_is_dropped_with_all_that_was_said(running: bool) -> None:
-    with assistant("llm.model=nonesuch", "jobs.max_attempts=1") as broken:
+    with assistant("llm.model=nonesuch", "jobs.max_attempts=1", "llm.preemptive=false") as broken:
         broken.hear(SPEECH / "sum-rms.wav")
         (job,) = parked(broken)
         if not running:
