@@ -250,7 +250,8 @@ class Ear:
         """Somebody speaks: have what he said so far transcribed, for those who like to see it. Not while we are catching up."""
         now_ns = self._runtime.clock.monotonic_ns()
         self._next_partial = self._hearing.next_sample + self._partial_samples
-        so_far = self._hearing.so_far() if self._pause is None and now_ns - captured_ns <= LATE_NS else None
+        is_now = self._lateness.at_pace and now_ns - captured_ns <= LATE_NS
+        so_far = self._hearing.so_far() if self._pause is None and is_now else None
         if so_far is not None and now_ns - self._partial_ns >= self._partial_samples * 1_000_000_000 // SAMPLE_RATE_HZ // 2:
             self._partial_ns = now_ns
             self._runtime.speculate(self._with_guess(self._job(so_far, self._turn(so_far.start_sample), {})), so_far.pcm, partial=True)
@@ -267,7 +268,7 @@ class Ear:
         """A pause: let work on the utterance begin, in case this is its end, unless the sound is of long ago."""
         waited_ns = self._runtime.clock.monotonic_ns() - speech_end_ns
         pause_ns = self._config.pause_ms * 1_000_000
-        if not pause_ns // 2 <= waited_ns <= pause_ns + LATE_NS:  # faster than it was spoken, or late
+        if not self._lateness.at_pace or not pause_ns // 2 <= waited_ns <= pause_ns + LATE_NS:  # faster than it was spoken, or late
             return
         self._pause = segment
         self._runtime.speculate(self._job(segment, turn, {timings.SPEECH_END: speech_end_ns}), segment.pcm)
