@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, cast, get_args
 
-from actors.speaker.playout import Place, Reply
-from bus.messages.voice import VoiceState
+from actors.speaker.playout import Reply
+from bus.messages.voice import Place, VoiceState
 
 _SLOT_BYTES: Final = 512
 _HEAD: Final = struct.Struct("<IQ")  # checksum of the rest, number of the note

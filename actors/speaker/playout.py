@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, Protocol
 
 from bus.limits import SAMPLE_BYTES
-from bus.messages.voice import StopCause, VoiceProgress, VoiceSound, VoiceState
+from bus.messages.voice import Place, StopCause, VoiceProgress, VoiceSound, VoiceState
 
 LEAD_S: Final = 0.25
 """Sound handed to the output beyond what has been heard: for so long the main loop may be away."""
@@ -54,13 +54,6 @@ class Output(Protocol):
 
     def close(self) -> None:
         """Give everything back."""
-
-
-class Place(NamedTuple):
-    """In a reply. Everything before it, or nothing from it on, has a property."""
-
-    clause: int
-    sample: int
 
 
 class Reply(NamedTuple):

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from actors.tts.clauses import Clauses
 from actors.tts.speakable import Speakable
 from bus.limits import MAX_VOICE_BYTES, SAMPLE_BYTES
-from bus.messages.voice import VoiceSound, VoiceState
+from bus.messages.voice import Place, VoiceSound, VoiceState
 
 SEND_LEAD_S: Final = 10.0
 """Sound that is sent beyond what has been heard: so long it goes on although we die."""
@@ -17,13 +17,6 @@ MAKE_LEAD_S: Final = 20.0
 """Sound that is made beyond that."""
 UNKNOWN_RATE_HZ: Final = 16_000
 """Of a reply without any sound."""
-
-
-class Place(NamedTuple):
-    """In a reply. Everything before it, or nothing from it on, has a property."""
-
-    clause: int
-    sample: int
 
 
 class Key(NamedTuple):

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
-from actors.tts.speech import Key, Place, Speech
-from bus.messages.voice import StopCause, VoiceDuck, VoicePlayed, VoiceProgress, VoiceSound, VoiceStop
+from actors.tts.speech import Key, Speech
+from bus.messages.voice import Place, StopCause, VoiceDuck, VoicePlayed, VoiceProgress, VoiceSound, VoiceStop
 
 SILENT_S: Final = 2.0
 """Without an answer for so long, the speaker is not there."""

@@ -81,7 +81,7 @@ def _mel_filters() -> npt.NDArray[np.float64]:
 
 def _open_session(path: Path) -> Any:
     if not path.is_file():
-        raise EngineError(f"vad.turn_model: there is no file {path}; fetch smart-turn-v3 from huggingface.co/pipecat-ai, or leave it empty")
+        raise EngineError(f"vad.turn_model: there is no file {path}; fetch pipecat-ai's smart-turn-v3, or leave it empty")
     try:
         import onnxruntime
     except ImportError as error:

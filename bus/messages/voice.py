@@ -6,7 +6,7 @@ spoken clause by clause; a place in it is a clause and a sample of that clause, 
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from msgspec import Meta
 
@@ -17,6 +17,13 @@ RateHz = Annotated[int, Meta(ge=4_000, le=192_000)]
 VoiceState = Literal["idle", "waiting", "playing", "finished", "cut"]
 StopCause = Literal["user", "newer", "trouble"]
 """Why a reply is stopped: somebody spoke into it, another one took its place, or it could not be said to its end."""
+
+
+class Place(NamedTuple):
+    """In a reply. Everything before it, or nothing from it on, has a property."""
+
+    clause: int
+    sample: int
 
 
 class VoiceSound(Body, frozen=True, kw_only=True):

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from actors.speaker.note import Note, NoteFile
 from actors.speaker.paced import Paced, WavFile
-from actors.speaker.playout import FADE_S, LEAD_S, Place, Playout, Reply, ramped
+from actors.speaker.playout import FADE_S, LEAD_S, Playout, Reply, ramped
 from bus.clock import ManualClock
-from bus.messages.voice import VoiceSound
+from bus.messages.voice import Place, VoiceSound
 
 RATE_HZ = 1_000
 FIRST = Reply("turn-1", 10_001, "mic")

@@ -14,12 +14,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from actors.speaker.paced import Paced
-from actors.speaker.playout import Place, Playout, Reply
+from actors.speaker.playout import Playout, Reply
 from actors.tts.clauses import clauses
 from actors.tts.speech import Key
 from actors.tts.talk import PATIENCE_S, SILENT_S, TICK_S, Action, Ended, Make, Send, Talk, Tell
 from bus.clock import ManualClock
-from bus.messages.voice import StopCause, VoiceDuck, VoicePlayed, VoiceProgress, VoiceSound, VoiceStop
+from bus.messages.voice import Place, StopCause, VoiceDuck, VoicePlayed, VoiceProgress, VoiceSound, VoiceStop
 
 RATE_HZ = 8_000
 STEP_S = 0.02

@@ -106,8 +106,7 @@ def test_a_piper_that_cannot_speak_at_all_is_for_the_user_to_mend(command: str) 
         Piper(command, RATE_HZ, 20.0)
 
 
-def test_a_piper_that_speaks_is_ended_by_closing(piper: Callable[..., Piper]) -> None:
-    engine = piper("--hang")
+def assert_ends_what_is_spoken(engine: Piper, end: Callable[[], None]) -> None:
     ended = threading.Event()
 
     def speak() -> None:
@@ -118,26 +117,19 @@ def test_a_piper_that_speaks_is_ended_by_closing(piper: Callable[..., Piper]) ->
     thread = threading.Thread(target=speak)
     thread.start()
     wait_until(lambda: engine._speaking is not None)
-    engine.close()
+    end()
     assert ended.wait(20)
     thread.join()
+
+
+def test_a_piper_that_speaks_is_ended_by_closing(piper: Callable[..., Piper]) -> None:
+    engine = piper("--hang")
+    assert_ends_what_is_spoken(engine, engine.close)
 
 
 def test_a_piper_that_is_given_up_ends_and_the_next_clause_is_spoken(piper: Callable[..., Piper]) -> None:
     engine = piper("--hang")
-    ended = threading.Event()
-
-    def speak() -> None:
-        with pytest.raises(VoiceError):
-            list(engine.synthesise("Hello."))
-        ended.set()
-
-    thread = threading.Thread(target=speak)
-    thread.start()
-    wait_until(lambda: engine._speaking is not None)
-    engine.give_up()
-    assert ended.wait(20)
-    thread.join()
+    assert_ends_what_is_spoken(engine, engine.give_up)
     assert list(engine.synthesise("One."))
 
 
