@@ -216,7 +216,7 @@ def test_one_child_in_back_off_does_not_delay_another(instance: Instance) -> Non
 def test_a_flood_on_standard_error_neither_blocks_the_child_nor_the_launcher(instance: Instance) -> None:
     instance.launch(child("loud", "flood_stderr", watchdog_s=20.0), child("good", "behave"))
     instance.wait_for("loud", state="ready")
-    assert instance.actors()["good"].state == "ready"
+    instance.wait_for("good", state="ready")
     ask(instance.addresses, ControlRestart(actor="loud"), ControlDone)
     instance.wait_for("loud", state="ready", restarts=1)
     sizes = [path.stat().st_size for path in instance.addresses.logs_dir.glob("loud.log*")]
