@@ -13,12 +13,15 @@ from supervisor.launcher import Launcher
 from supervisor.restart import RestartLimits
 from supervisor.ward import Patience
 
+WATCHDOG_S = 2.0
+"""Of a child for which nothing else is said. They beat forty times as often: who does not is no victim of a busy machine."""
+
 
 def main(children_json: str, patience_json: str) -> int:
     children = []
     for entry in json.loads(children_json):
         program = entry.pop("program")
-        children.append(Child(argv=(sys.executable, "-m", *f"tests.chaos.{program}".split()), **{"watchdog_s": 0.5, **entry}))
+        children.append(Child(argv=(sys.executable, "-m", *f"tests.chaos.{program}".split()), **{"watchdog_s": WATCHDOG_S, **entry}))
     patience = json.loads(patience_json)
     restart = RestartLimits(**patience.pop("restart", {}))
     addresses = Addresses.resolve()

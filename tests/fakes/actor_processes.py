@@ -40,7 +40,7 @@ class Processes:
             self.listen()
             return process.pid in self._ready
 
-        wait_until(is_ready, deadline_s=60)
+        wait_until(is_ready)
         return process
 
     def listen(self) -> None:

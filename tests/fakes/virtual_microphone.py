@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import DEADLINE_S
+
 PIECE_BYTES = 320  # 10 ms; larger ones make the pipe source's clock uneven, and the sound is no longer bit for bit
 PACKAGES = "pulseaudio pulseaudio-utils libportaudio2 libasound2-plugins"
 RECORDING_RATE_HZ = 16_000
@@ -59,17 +61,17 @@ class VirtualMicrophone:
         command = ["pulseaudio", "-n", "-F", f"{self._dir}/default.pa", "--daemonize=no", "--use-pid-file=no", "--exit-idle-time=-1"]
         command += ["--realtime=no", "--high-priority=no", f"--log-target=file:{self._dir}/log"]
         self._server = subprocess.Popen(command, env={**os.environ, **self.environ}, start_new_session=True)
-        self._wait_until_it_answers(deadline=time.monotonic() + 10)
+        self._wait_until_it_answers(deadline=time.monotonic() + DEADLINE_S)
         self._start_feeding()
 
     def kill(self) -> None:
         """The server dies, as by `kill -9`."""
         assert self._server is not None
         self._server.send_signal(signal.SIGKILL)
-        self._server.wait(10)
+        self._server.wait(DEADLINE_S)
         self._stop_feeding()
         if self._recorder is not None:
-            self._recorder.wait(10)
+            self._recorder.wait(DEADLINE_S)
 
     def freeze(self) -> None:
         """The server does nothing any more, and closes nothing."""
@@ -115,7 +117,7 @@ class VirtualMicrophone:
     def play(self, pcm: bytes, rate_hz: int) -> None:
         """Somebody else plays something (int16 mono); return at its end."""
         form = ("--raw", "--format=s16le", "--channels=1", f"--rate={rate_hz}", "--device=spk")
-        subprocess.run(["pacat", *form], input=pcm, env={**os.environ, **self.environ}, check=True, timeout=60)
+        subprocess.run(["pacat", *form], input=pcm, env={**os.environ, **self.environ}, check=True, timeout=DEADLINE_S)
 
     @contextmanager
     def recording(self) -> Iterator[Path]:
@@ -125,20 +127,20 @@ class VirtualMicrophone:
         with path.open("wb") as file:
             self._recorder = subprocess.Popen(["parec", *form], stdout=file, env={**os.environ, **self.environ})
         try:
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + DEADLINE_S
             while not path.stat().st_size:
                 assert time.monotonic() < deadline, "nothing is recorded"
                 time.sleep(0.02)
             yield path
         finally:
             self._recorder.terminate()
-            self._recorder.wait(10)
+            self._recorder.wait(DEADLINE_S)
 
     # -- in here ------------------------------------------------------------------------------------------------------
 
     def control(self, *command: str) -> None:
         """Have `pactl` do something."""
-        subprocess.run(["pactl", *command], env={**os.environ, **self.environ}, check=True, timeout=10, stdout=subprocess.DEVNULL)
+        subprocess.run(["pactl", *command], env={**os.environ, **self.environ}, check=True, timeout=DEADLINE_S, stdout=subprocess.DEVNULL)
 
     def _wait_until_it_answers(self, deadline: float) -> None:
         environ = {**os.environ, **self.environ}
@@ -154,7 +156,7 @@ class VirtualMicrophone:
     def _stop_feeding(self) -> None:
         assert self._feeder is not None
         self._stopped.set()
-        self._feeder.join(10)
+        self._feeder.join(DEADLINE_S)
 
     def _feed(self) -> None:
         fifo = os.open(self._dir / "mic.fifo", os.O_WRONLY)

@@ -21,10 +21,15 @@ from bus.messages.control import ActorInfo, ControlDone, ControlRestart, Control
 from supervisor import client
 from supervisor.control import ask
 from supervisor.instance import is_running
-from tests.waiting import wait_until
+from tests.processes import is_alive
+from tests.waiting import DEADLINE_S, wait_until
 
-STOP_TARGET_S = 3.0
-QUICK = {"restart": {"initial_s": 0.05, "max_s": 0.5, "budget": 3, "window_s": 60.0}, "first_beat_s": 1.0, "stop_s": 1.0}
+STOP_S = 1.0
+IN_TIME_S = 10 * STOP_S
+"""What does not end by itself would take for ever; a busy machine makes the rest of it slow."""
+FIRST_BEAT_S = 3.0
+"""For the one that never has it; the others start on a machine that may be busy."""
+QUICK = {"restart": {"initial_s": 0.05, "max_s": 0.5, "budget": 3, "window_s": 60.0}, "first_beat_s": 20.0, "stop_s": STOP_S}
 
 
 class Instance:
@@ -48,7 +53,7 @@ class Instance:
     def end(self) -> tuple[int, str]:
         """Wait for the launcher's end; return its status and what it said."""
         assert self.process is not None
-        _, errors = self.process.communicate(timeout=30)
+        _, errors = self.process.communicate(timeout=DEADLINE_S)
         return self.process.returncode, errors
 
     def actors(self) -> dict[str, ActorInfo]:
@@ -90,15 +95,6 @@ def child(name: str, program: str, **options: Any) -> dict[str, Any]:
     return {"name": name, "program": program, **options}
 
 
-def is_alive(pid: int) -> bool:
-    """Whether the process exists and is more than a corpse that waits for its parent."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state != "Z"
-
-
 def test_a_crash_is_followed_by_a_new_incarnation_with_growing_pauses(instance: Instance) -> None:
     instance.launch(child("a", "crash_twice"))
     ready = instance.wait_for("a", state="ready", restarts=2)
@@ -128,10 +124,10 @@ def test_what_only_the_user_can_put_right_is_told_at_once_in_the_childs_own_word
 
 
 def test_a_failure_after_the_start_leaves_the_others_alone_and_can_be_revived(instance: Instance) -> None:
-    instance.launch(child("good", "behave"), child("late", "crash_when_ready"))
+    instance.launch(child("good", "behave"), child("late", "crash_when_ready", wave=1))  # else it might be given up in the start
     failed = instance.wait_for("late", state="failed")
     assert failed.detail.startswith("given up after 3 restarts")
-    assert instance.actors()["good"].state == "ready"
+    instance.wait_for("good", state="ready", restarts=0)
     before = len(instance.lives("crash_when_ready"))
     ask(instance.addresses, ControlRestart(actor="late"), ControlDone)
     wait_until(lambda: len(instance.lives("crash_when_ready")) > before)
@@ -149,7 +145,7 @@ def test_a_hang_ends_with_the_stacks_in_the_log_and_a_restart(instance: Instance
 
 
 def test_a_hang_before_the_first_beat_is_noticed_too(instance: Instance) -> None:
-    instance.launch(child("a", "hang_at_start"))
+    instance.launch(child("a", "hang_at_start"), first_beat_s=FIRST_BEAT_S)
     assert instance.wait_for("a", state="ready", restarts=1).last_exit == "signal SIGABRT"
     assert "hang_at_start.py" in instance.log("a")
 
@@ -166,8 +162,7 @@ def test_a_child_that_does_not_stop_is_killed_in_time_and_the_others_stop_cleanl
     begin_s = time.monotonic()
     process.send_signal(signal.SIGINT)
     assert instance.end() == (0, "")
-    assert time.monotonic() - begin_s < STOP_TARGET_S
-    assert "good" in instance.log("launcher")
+    assert time.monotonic() - begin_s < IN_TIME_S
     assert re.search(r"good \S+ ended: exit 0", instance.log("launcher"))
     assert re.search(r"deaf \S+ ended: signal SIG(ABRT|KILL)", instance.log("launcher"))
 
@@ -184,13 +179,13 @@ def test_a_second_interrupt_does_not_wait_for_anybody(instance: Instance) -> Non
 
 
 def test_no_child_outlives_a_launcher_that_was_killed(instance: Instance) -> None:
-    process = instance.launch(child("a", "behave"), child("b", "ignore_sigterm"), child("c", "hang_at_start"), first_beat_s=30.0)
+    process = instance.launch(child("a", "behave"), child("b", "ignore_sigterm"), child("c", "hang_at_start"))
     wait_until(lambda: all(instance.lives(program) for program in ("behave", "ignore_sigterm", "hang_at_start")))
     pids = [instance.lives(program)[0][1] for program in ("behave", "ignore_sigterm", "hang_at_start")]
     assert all(map(is_alive, pids))
     process.kill()
     wait_until(lambda: not any(map(is_alive, pids)))
-    process.wait(timeout=30)  # the lock is free when the last of its threads is gone; the children are told of the first
+    process.wait(timeout=DEADLINE_S)  # the lock is free when the last of its threads is gone; the children are told of the first
     assert not is_running(instance.addresses)
     instance.launch(child("a", "behave"))  # and what it left behind does not hinder the next
     instance.wait_for("a", state="ready")
@@ -204,7 +199,7 @@ def test_what_a_child_started_dies_with_it(instance: Instance) -> None:
 
 
 def test_one_child_in_back_off_does_not_delay_another(instance: Instance) -> None:
-    restart = {"initial_s": 20.0, "max_s": 20.0, "budget": 3, "window_s": 60.0}
+    restart = {"initial_s": 120.0, "max_s": 120.0, "budget": 3, "window_s": 600.0}
     instance.launch(child("slow", "crash_when_ready"), child("quick", "behave"), restart=restart)
     instance.wait_for("slow", state="backing-off")
     first = instance.wait_for("quick", state="ready")
@@ -234,30 +229,32 @@ def test_a_flood_of_notices_leaves_the_launcher_responsive(instance: Instance) -
 def test_a_terminal_that_is_held_holds_only_the_one_who_writes_to_it(instance: Instance) -> None:
     process = instance.launch(child("console", "wait_for_the_terminal", terminal=True, watchdog_s=None), child("good", "behave"))
     instance.wait_for("console", state="ready")
+    instance.wait_for("good", state="ready")
     ask(instance.addresses, ControlRestart(actor="good"), ControlDone)
     instance.wait_for("good", state="ready", restarts=1)
     begin_s = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    process.wait(timeout=30)  # without reading what the console wrote: that would set it free
-    assert time.monotonic() - begin_s < STOP_TARGET_S
+    process.wait(timeout=DEADLINE_S)  # without reading what the console wrote: that would set it free
+    assert time.monotonic() - begin_s < IN_TIME_S
     assert process.returncode == 0
 
 
 def test_only_the_child_itself_can_say_that_it_is_ready(instance: Instance) -> None:
-    instance.launch(child("a", "speak_for_another"), ready_s=2.0, restart={"budget": 0})
+    instance.launch(child("a", "speak_for_another"), ready_s=5.0, restart={"budget": 0})
     status, errors = instance.end()
     assert status == 1
-    assert "a was not ready within 2 s" in errors
+    assert "a was not ready within 5 s" in errors
 
 
 def test_a_launcher_that_was_stopped_does_not_blame_its_children(instance: Instance) -> None:
-    process = instance.launch(child("a", "behave"), child("b", "behave"))
+    watchdog_s = 1.0
+    process = instance.launch(child("a", "behave", watchdog_s=watchdog_s), child("b", "behave", watchdog_s=watchdog_s))
     first = {name: instance.wait_for(name, state="ready").pid for name in ("a", "b")}
     process.send_signal(signal.SIGSTOP)
-    time.sleep(1.5)  # three times the watchdog: the length of the stop is what is tested
+    time.sleep(3 * watchdog_s)  # the length of the stop is what is tested
     process.send_signal(signal.SIGCONT)
     wait_until(lambda: len(instance.actors()) == 2)
-    time.sleep(0.6)  # longer than the watchdog once more, for the blame to show
+    time.sleep(1.2 * watchdog_s)  # once more, for the blame to show
     assert {name: actor.pid for name, actor in instance.actors().items()} == first
 
 

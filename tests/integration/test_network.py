@@ -202,12 +202,12 @@ def working(machine: Machine) -> Iterator[None]:
     options = ("--name", "whisper-9", "--config", "config/rehearsal.toml", "--set", "launcher.watchdog_s=120")
     worker = machine.popen("join", "whisper", "--connect", PLACE, *options)
     try:
-        wait_until(lambda: machine.run("status", check=False).returncode == 0, deadline_s=60)
+        wait_until(lambda: machine.run("status", check=False).returncode == 0)
         machine.wait_until_ready("whisper-9")
         yield
     finally:
         worker.send_signal(signal.SIGTERM)
-        _, errors = worker.communicate(timeout=30)
+        _, errors = worker.communicate(timeout=COMMAND_TIMEOUT_S)
     assert worker.returncode == 0, errors
 
 
@@ -247,7 +247,7 @@ socket.subscribe(b"")
 socket.connect("tcp://{PLACE}")
 print(socket.poll(4000))
 """
-    out, errors = attic.python("-c", program).communicate(timeout=30)
+    out, errors = attic.python("-c", program).communicate(timeout=COMMAND_TIMEOUT_S)
     assert out == "0\n", errors
     wait_until(lambda: desk.refused > before)
 
@@ -281,7 +281,7 @@ def test_when_the_cable_is_cut_the_tap_goes_on_and_the_lease_goes_to_another_wor
         moved(events, "requeued", "released")
         wait_until(lambda: not connections(networks[0]), NOTICED_S)  # a shorter cut is mended by TCP, and nothing is missed
         os.kill(local, signal.SIGCONT)
-        turns = [turn for process in hearing for turn in lines(process.communicate(timeout=90)[0])]
+        turns = [turn for process in hearing for turn in lines(process.communicate(timeout=COMMAND_TIMEOUT_S)[0])]
         assert [turn["reply"] for turn in turns] == ["Two plus three is five."] * 2
         cable.set("up")
         os.kill(remote, signal.SIGCONT)  # what it brings now is too late

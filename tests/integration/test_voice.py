@@ -25,6 +25,7 @@ from bus.timings import FIRST_SOUND, LAST_SOUND
 from tests.fakes.actor_processes import Processes
 from tests.fakes.audio_instance import Instance, Listener, Worker
 from tests.fakes.voice_server import RATE_HZ, VoiceServer, sound_of
+from tests.waiting import pump_until
 
 # Some 0.06 s of sound for each character: about 9 s.
 CLAUSES = [
@@ -74,7 +75,7 @@ class Voice:
             self.me.runtime.publish(body, turn=turn, stream="mic")
 
     def remembered(self, number: int = 1) -> Remember:
-        self.instance.until(lambda: len(self.memory.leases) >= number, deadline_s=60)
+        self.until(lambda: len(self.memory.leases) >= number)
         work = self.memory.leases[number - 1].job.work
         assert isinstance(work, Remember)
         return work
@@ -83,7 +84,11 @@ class Voice:
         return bytes(soundfile.read(self.file, dtype="int16")[0].tobytes()) if self.file.exists() else b""
 
     def until_heard(self, seconds: float) -> None:
-        self.instance.until(lambda: self.file.exists() and self.file.stat().st_size > 2 * RATE_HZ * seconds, deadline_s=60)
+        self.until(lambda: self.file.exists() and self.file.stat().st_size > 2 * RATE_HZ * seconds)
+
+    def until(self, condition: Callable[[], object]) -> None:
+        """Turn the actors in here, and listen to those that are processes, until the condition holds."""
+        pump_until(condition, self.instance.turn, self.processes.listen)
 
     def events(self, kind: type[Body]) -> list[Any]:
         return [message.body for message in self.listener.messages if isinstance(message.body, kind)]
@@ -125,14 +130,14 @@ def test_a_reply_is_spoken_as_it_comes_and_all_of_it_is_heard_once(start: Starte
     begun_ns = time.monotonic_ns()
     voice.tell(ReplyStarted(attempt=ATTEMPT, model="m"))
     voice.tell(*(ReplyDelta(attempt=ATTEMPT, index=index, text=f"{word} ") for index, word in enumerate(REPLY.split()[:12])))
-    voice.instance.until(lambda: voice.events(VoiceStarted))
+    voice.until(lambda: voice.events(VoiceStarted))
     voice.tell(ReplyFinished(attempt=ATTEMPT, text=REPLY, finish_reason="stop"))
     voice.say()
     then = voice.remembered()
     assert (then.reply, then.detail) == (REPLY, "")
     assert voice.heard() == sound(CLAUSES)
-    voice.instance.until(lambda: voice.events(VoiceFinished))
-    voice.instance.until(lambda: any(body.text == REPLY for body in voice.events(VoicePlayed)))
+    voice.until(lambda: voice.events(VoiceFinished))
+    voice.until(lambda: any(body.text == REPLY for body in voice.events(VoicePlayed)))
     marks = voice.memory.leases[0].job.marks
     assert begun_ns < voice.events(VoiceStarted)[0].at_ns == marks[FIRST_SOUND]
     took_s = (marks[LAST_SOUND] - marks[FIRST_SOUND]) / 1e9
@@ -179,8 +184,7 @@ def test_without_a_loudspeaker_the_reply_is_remembered_whole_and_why_it_was_not_
     then = voice.remembered()
     assert then.reply == REPLY
     assert then.detail.startswith("not spoken: what is spoken cannot be written")
-    voice.processes.listen()
-    assert "cannot be written" in voice.processes.troubles[voice.speaker.pid]
+    voice.until(lambda: "cannot be written" in voice.processes.troubles.get(voice.speaker.pid, ""))
 
 
 def test_a_voice_server_that_fails_is_told_and_the_next_reply_is_heard(start: Starter) -> None:

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 BOOT = Path(__file__).parent / "boot"
 SPEECH = "/opt/test/src/assets/speech"
 SUPERVISOR = "/opt/earshot/bin/supervisor"
-COMMAND_TIMEOUT_S = 60
+COMMAND_TIMEOUT_S = 150
 PREPARE_PYTHON = f"""set -e
 if ls /opt/test/base/lib/libpython* >/dev/null 2>&1; then # it may look for its library in a home that a service does not see
   echo /opt/test/base/lib >/etc/ld.so.conf.d/earshot-test.conf && ldconfig
@@ -86,9 +86,9 @@ class Machine:
         """One property of a unit."""
         return self.systemctl("show", "--value", f"--property={name}", unit).stdout.strip()
 
-    def wait_for(self, unit: str, deadline_s: float = 30, **values: str) -> None:
+    def wait_for(self, unit: str, **values: str) -> None:
         """Wait until the unit has these properties."""
-        wait_until(lambda: all(self.show(unit, name) == value for name, value in values.items()), deadline_s, interval_s=0.05)
+        wait_until(lambda: all(self.show(unit, name) == value for name, value in values.items()), interval_s=0.05)
 
     def journal(self, unit: str = "") -> str:
         """What the journal has of a unit, or of all."""

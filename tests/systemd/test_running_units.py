@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from supervisor.topology import parse_cpu_list
-from tests.systemd.machine import CONFIG, SPEECH, SUPERVISOR, Machine, elapsed_s, turns_of
+from tests.systemd.machine import COMMAND_TIMEOUT_S, CONFIG, SPEECH, SUPERVISOR, Machine, elapsed_s, turns_of
 from tests.waiting import wait_until
 
 ACTORS = ["broker", "dialogue", "dispatcher", "llm", "memory", "recorder", "rehearsal-llm", "vad", "whisper-1"]
@@ -81,15 +81,15 @@ def test_what_is_said_to_the_target_is_answered(target: Machine) -> None:
 
 def test_a_worker_killed_while_it_transcribes_is_replaced_and_its_turn_answered(target: Machine) -> None:
     restarts = int(target.show("earshot@whisper-1.service", "NRestarts"))
-    tap = target.popen(SUPERVISOR, "tap", "job.moved", "broker.beat", "--json", "--timeout", "40", user="earshot")
+    tap = target.popen(SUPERVISOR, "tap", "job.moved", "broker.beat", "--json", "--timeout", str(COMMAND_TIMEOUT_S), user="earshot")
     assert tap.stdout is not None
     assert tap.stdout.readline()  # it is connected
     hearing = target.begin_to_hear()
     assert any(re.search(r'"(leased|ahead)"', line) and "transcribe" in line for line in tap.stdout)
     target.systemctl("kill", "--signal=KILL", "earshot@whisper-1.service")
-    (turn,) = turns_of(hearing.communicate(timeout=50)[0])
+    (turn,) = turns_of(hearing.communicate(timeout=COMMAND_TIMEOUT_S)[0])
     tap.stdout.close()  # it ends with its next line
-    tap.wait(timeout=20)
+    tap.wait(timeout=COMMAND_TIMEOUT_S)
     assert turn["transcript"] == SAID
     assert int(target.show("earshot@whisper-1.service", "NRestarts")) == restarts + 1
 
@@ -100,7 +100,7 @@ def test_an_actor_whose_beat_stops_leaves_its_stacks_comes_back_and_the_turn_is_
     restarts = int(target.show(unit, "NRestarts"))
     hearing = target.begin_to_hear()
     target.systemctl("kill", "--signal=STOP", unit)
-    (turn,) = turns_of(hearing.communicate(timeout=50)[0])
+    (turn,) = turns_of(hearing.communicate(timeout=COMMAND_TIMEOUT_S)[0])
     assert turn["transcript"] == SAID
     target.wait_for(unit, ActiveState="active", SubState="running", NRestarts=str(restarts + 1))
     journal = target.journal(unit)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,9 +20,10 @@ from bus.messages.base import Body, Message
 from bus.messages.jobs import Answer, Job
 from bus.messages.turn import Round
 from bus.settings import InstanceSettings, LlmSettings, RehearsalLlmSettings, Settings, dump_resolved
+from supervisor.notify import NotifySocket
+from tests.waiting import DEADLINE_S, wait_until
 
 ROOT = Path(__file__).parents[3]
-DEADLINE_S = 30.0
 POLL_MS = 50
 
 
@@ -41,9 +40,8 @@ class Bench:
         self.events: list[Message] = []
         self.leases: list[Lease] = []
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._notify.bind(str(self.addresses.notify_socket))
-        self._notify.setblocking(False)
+        self._notify = NotifySocket(str(self.addresses.notify_socket))
+        self._ready: set[int] = set()
         self.statuses: list[str] = []
 
     def open(self, topics: tuple[str, ...] = ("reply.",)) -> None:
@@ -58,10 +56,16 @@ class Bench:
         self.jobs.work("turn", self.leases.append)
 
     def start(self, name: str) -> None:
-        """Start an actor, or start it again."""
+        """Start an actor, or start it again; return when it is ready, for before that its events may go nowhere."""
         environ = {**os.environ, **self.addresses.environ, "EARSHOT_CONFIG": str(self.addresses.config)}
         environ["NOTIFY_SOCKET"] = str(self.addresses.notify_socket)
-        self.processes[name] = subprocess.Popen([sys.executable, "-m", "actors", name], env=environ, cwd=ROOT)
+        process = self.processes[name] = subprocess.Popen([sys.executable, "-m", "actors", name], env=environ, cwd=ROOT)
+
+        def is_ready() -> bool:
+            self._listen()
+            return process.pid in self._ready
+
+        wait_until(is_ready)
 
     def end(self, name: str, number: signal.Signals) -> int:
         """Send a signal, wait for the end, return the exit status."""
@@ -87,7 +91,7 @@ class Bench:
             while self.jobs.monitor.poll(0):
                 self.jobs.notice_connection()
             self.jobs.receive()
-            self._read_statuses()
+            self._listen()
 
     def bodies(self, kind: type[Body]) -> list[Body]:
         return [message.body for message in self.events if isinstance(message.body, kind)]
@@ -104,11 +108,13 @@ class Bench:
         self._notify.close()
         self._context.destroy(linger=0)
 
-    def _read_statuses(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                lines = self._notify.recv(65536).decode().splitlines()
-                self.statuses += [line.removeprefix("STATUS=") for line in lines if line.startswith("STATUS=")]
+    def _listen(self) -> None:
+        """Take what the processes tell their parent."""
+        for notice in self._notify.receive():
+            if "READY" in notice.values:
+                self._ready.add(notice.pid)
+            if "STATUS" in notice.values:
+                self.statuses.append(notice.values["STATUS"])
 
 
 def question(text: str, rounds: list[Round] | None = None, *, turn: str = "t1", marks: Mapping[str, int], max_tokens: int = 64) -> Job:

@@ -17,9 +17,8 @@ from actors.llm.tokens import TokenCounter
 from bus.clock import ManualClock
 from tests.fakes.llm_captures import capture
 from tests.fakes.llm_server import Script, ScriptedServer, Step
-from tests.waiting import wait_until
+from tests.waiting import DEADLINE_S, wait_until
 
-DEADLINE_S = 20.0  # for what should happen at once
 SHORT_S = 0.1
 MESSAGES = build_messages("You are kind.", [], "Hello there")
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"

@@ -16,8 +16,8 @@ from actors.llm.prompt import build_messages
 from actors.llm.tokens import TokenCounter
 from actors.rehearsal_llm.server import RehearsalServer
 from tests.fakes.llm_captures import capture, status_type_body
+from tests.waiting import DEADLINE_S, wait_until
 
-DEADLINE_S = 20.0
 SHORT_S = 0.2
 GUIDE = "You are a tour guide."
 HELLO = "Hello! I am your tour guide. How can I help you?"
@@ -248,13 +248,3 @@ def _shapes(body: str) -> list[str]:
         choice = next(iter(chunk.get("choices", [])), None)
         shapes.append(f"{sorted(choice['delta'])} {choice['finish_reason']}" if choice else "usage" if chunk else text)
     return shapes
-
-
-def wait_until(condition: Any) -> None:
-    """Wait for a condition that another thread brings about."""
-    poll = threading.Event()
-    for _ in range(round(DEADLINE_S / 0.01)):
-        if condition():
-            return
-        poll.wait(0.01)
-    raise AssertionError("it did not happen in time")

@@ -33,7 +33,7 @@ from bus.settings import (
     dump_resolved,
 )
 from supervisor.notify import NotifySocket
-from tests.waiting import pump_until, wait_until
+from tests.waiting import DEADLINE_S, pump_until, wait_until
 
 UNREACHABLE = "http://127.0.0.1:9/v1"
 GUIDE = DialogueSettings(
@@ -70,7 +70,7 @@ class Bench:
         stack.callback(context.destroy, linger=0)
         self.publisher = Publisher(context, self.addresses.events_in, Stamp("bench", "1"))
         self.events = Subscriber(context, self.addresses.events_out, ("reply.", "turn.", "job.", "wake."))
-        self.seen: list[Message] = wait_until_heard(self.publisher, self.events, 20.0)
+        self.seen: list[Message] = wait_until_heard(self.publisher, self.events, DEADLINE_S)
         self.questions: list[Lease] = []
         self.jobs = JobClient(context, self.addresses.jobs, Stamp("llm", "1"))
         self.jobs.work("llm", self.questions.append)
@@ -125,7 +125,12 @@ class Bench:
         bodies = [message.body for message in self.seen if message.envelope.turn == turn]
         return [body.record for body in bodies if isinstance(body, TurnFinished)]
 
-    def said(self, turn: str) -> list[object]:
+    def said(self, turn: str, at_least: int = 0) -> list[object]:
+        """What was told of the reply, once there is so much of it. The end of a turn is told by another process, perhaps before that."""
+        self.until(lambda: len(self._said(turn)) >= at_least)
+        return self._said(turn)
+
+    def _said(self, turn: str) -> list[object]:
         return [message.body for message in self.seen if message.envelope.turn == turn and message.topic.startswith("reply.")]
 
     def moved(self, job_id: str, state: str) -> bool:

@@ -73,7 +73,7 @@ def test_the_last_answer_is_said_again_without_the_model_and_as_often_as_it_is_w
     for turn in ("t3", "t4"):
         bench.hear(turn, "Say that again.")
         assert (bench.finished(turn).state, bench.finished(turn).reply) == ("handled", "In Rome.")
-        assert len(bench.said(turn)) == 3
+        assert len(bench.said(turn, 3)) == 3
     assert (bench.finished("t2").detail, bench.finished("t2").reply, bench.said("t2")) == ("stop", "", [])
     assert bench.questions == []
 
@@ -149,7 +149,7 @@ def test_into_the_silence_of_a_conversation_it_is_asked_once_whether_there_is_mo
     bench.answer("In Rome.")
     record = bench.finished("t1-silence")
     assert (record.state, record.reply, record.detail) == ("handled", "Anything else?", "silence")
-    assert len(bench.said("t1-silence")) == 3
+    assert len(bench.said("t1-silence", 3)) == 3
     finished = [message.envelope.turn for message in bench.seen if isinstance(message.body, TurnFinished)]
     assert finished == ["t1", "t1-silence"]
 
@@ -184,7 +184,7 @@ def test_what_is_heard_outside_waits_until_it_is_wanted(make: MakeBench, transcr
     bench.until(lambda: bench.moved("t1/heard/0", "ahead"))
     bench.jobs.submit(job)
     assert (bench.finished("t1").state, bench.finished("t1").reply) == ("handled", reply)
-    said = [message.body for message in bench.seen if isinstance(message.body, ReplyFinished)]
+    said = [body for body in bench.said("t1", 3 * bool(reply)) if isinstance(body, ReplyFinished)]
     assert said == ([ReplyFinished(attempt=1, text=reply, finish_reason="local")] if reply else [])  # ahead of time it would be 0
 
 

@@ -13,9 +13,9 @@ from bus.addresses import Addresses
 from bus.messages.turn import Round
 from bus.settings import REHEARSAL_URL, LlmSettings, Settings
 from tests.fakes.llm_server import ScriptedServer
+from tests.waiting import DEADLINE_S
 
 PAST = Round(user="where am I", assistant="In Rome.")
-DEADLINE_S = 20.0
 
 
 def answer(status: str, content: object) -> bytes:

@@ -59,7 +59,7 @@ def test_unclear_speech_is_asked_for_again_and_is_no_round(bench: Bench) -> None
     bench.hear("t1", "")
     record = bench.finished("t1")
     assert (record.state, record.reply) == ("empty", "Pardon?")
-    assert bench.said("t1") == [
+    assert bench.said("t1", 3) == [
         ReplyStarted(attempt=1, model="local"),
         ReplyDelta(attempt=1, index=0, text="Pardon?"),
         ReplyFinished(attempt=1, text="Pardon?", finish_reason="local"),
@@ -84,7 +84,7 @@ def test_a_turn_whose_job_was_given_up_ends_with_an_apology_newer_than_any_answe
         "Sorry!",
         "answer: the model is on fire",
     )
-    started = bench.said("t1")[0]
+    started = bench.said("t1", 1)[0]
     assert isinstance(started, ReplyStarted)
     assert started.attempt > 100
 

@@ -23,7 +23,8 @@ from tests.waiting import pump_until
 RATE_HZ = 22_050
 LOUD = 4_000
 REPLY = Reply("turn-1", 1)
-STOP_S = 0.15
+SILENT_S = 1.5
+"""Ten times as long as it takes on a machine that has nothing else to do."""
 
 
 class Listener:
@@ -94,25 +95,26 @@ def test_all_of_it_is_heard_and_told_when_it_was(output: DeviceOutput) -> None:
     with listening() as listener:
         begun_ns = time.monotonic_ns()
         say(playout, tone(1.0))
-        pump_until(lambda: playout.state == "finished", lambda: pump(playout), deadline_s=20)
-        pump_until(lambda: listener.loud >= 0.97 * RATE_HZ, lambda: time.sleep(0.01), deadline_s=5)
+        pump_until(lambda: playout.state == "finished", lambda: pump(playout))
+        pump_until(lambda: listener.loud >= 0.97 * RATE_HZ, lambda: time.sleep(0.01))
         assert listener.loud <= 1.03 * RATE_HZ
-    assert 0.9 < (playout.last_ns - playout.first_ns) / 1e9 < 1.3
-    assert 0 < (playout.first_ns - begun_ns) / 1e9 < 1.5
+        told_ns = time.monotonic_ns()
+    assert (playout.last_ns - playout.first_ns) / 1e9 > 0.9
+    assert begun_ns < playout.first_ns < playout.last_ns < told_ns
 
 
 def test_it_is_silent_soon_after_it_is_told_to_be(output: DeviceOutput) -> None:
     playout = Playout(output, volume=1.0, duck=0.25)
     with listening() as listener:
         say(playout, tone(10.0))
-        pump_until(lambda: listener.loud > 0.5 * RATE_HZ, lambda: pump(playout), deadline_s=20)
+        pump_until(lambda: listener.loud > 0.5 * RATE_HZ, lambda: pump(playout))
         stopped_ns = time.monotonic_ns()
         playout.stop(stopped_ns, "user")
-        pump_until(lambda: time.monotonic_ns() - stopped_ns > 1e9, lambda: pump(playout))
+        pump_until(lambda: time.monotonic_ns() - stopped_ns > 2 * SILENT_S * 1e9, lambda: pump(playout))
         silent_s = (listener.last_loud_ns - stopped_ns) / 1e9
     print(f"silent after {silent_s * 1000:.0f} ms, the recording's own delay in it")
-    assert silent_s < 10 * STOP_S
-    assert playout.place.sample < 2 * RATE_HZ
+    assert silent_s < SILENT_S
+    assert playout.place.sample < len(tone(10.0)) / 2
 
 
 def test_a_sound_server_that_dies_is_waited_for_and_the_rest_is_heard(
@@ -121,17 +123,17 @@ def test_a_sound_server_that_dies_is_waited_for_and_the_rest_is_heard(
     playout = Playout(output, volume=1.0, duck=0.25)
     with listening() as listener:
         say(playout, tone(6.0))
-        pump_until(lambda: listener.loud > 0.3 * RATE_HZ, lambda: pump(playout), deadline_s=20)
+        pump_until(lambda: listener.loud > 0.3 * RATE_HZ, lambda: pump(playout))
     microphone.kill()
 
     def step() -> None:
         output.supervise()
         pump(playout)
 
-    pump_until(lambda: output.trouble, step, deadline_s=30)
+    pump_until(lambda: output.trouble, step)
     assert playout.state != "finished"
     microphone.start()
-    pump_until(lambda: not output.trouble, step, deadline_s=30)
+    pump_until(lambda: not output.trouble, step)
     with listening() as listener:
-        pump_until(lambda: listener.loud > 0.5 * RATE_HZ, step, deadline_s=20)
-        pump_until(lambda: playout.state == "finished", step, deadline_s=30)
+        pump_until(lambda: listener.loud > 0.5 * RATE_HZ, step)
+        pump_until(lambda: playout.state == "finished", step)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import urllib.request
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -24,6 +25,7 @@ from bus.messages.speech import SpeechSkipped, TranscriptFinal
 from bus.messages.turn import TurnFinished, TurnRecord
 from tests.examples import any_of
 from tests.fakes.audio_instance import Instance, Listener, settings
+from tests.ports import port_without_a_server
 
 
 class Sheet:
@@ -148,13 +150,13 @@ def planes(request: pytest.FixtureRequest) -> None:
         request.getfixturevalue("instance").start_planes()
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+@pytest.fixture
+def port() -> Iterator[int]:
+    with port_without_a_server() as port:
+        yield port
 
 
-def test_a_prometheus_on_this_machine_can_scrape_it(instance: Instance) -> None:
-    port = free_port()
+def test_a_prometheus_on_this_machine_can_scrape_it(port: int, instance: Instance) -> None:
     talker = Listener("reply.")
     instance.start("talker", talker)
     instance.start("metrics", Metrics, settings(metrics={"port": port}))

@@ -76,7 +76,7 @@ def test_a_writer_that_is_through_is_reaped_without_another_crash(undertaker: Un
     before = children()
     write_down(undertaker, "llm")
     (child,) = children() - before
-    wait_until(lambda: state_of(child) == "Z", deadline_s=60)
+    wait_until(lambda: state_of(child) == "Z")
     undertaker.reap()
     assert child not in children()
     undertaker.close()

@@ -19,7 +19,7 @@ from actors.tts.piper import Piper, rate_of_voice
 from bus.errors import SetupError
 from bus.settings import TtsSettings
 from tests.fakes.voice_server import RATE_HZ, VoiceServer, sound_of, wav_of
-from tests.waiting import wait_until
+from tests.waiting import DEADLINE_S, wait_until
 
 FAKE_PIPER = f"{sys.executable} {Path(__file__).parents[2] / 'fakes' / 'piper.py'}"
 
@@ -34,7 +34,7 @@ def server() -> Iterator[VoiceServer]:
 def piper() -> Iterator[Callable[..., Piper]]:
     made: list[Piper] = []
 
-    def make(*flags: str, timeout_s: float = 20.0) -> Piper:
+    def make(*flags: str, timeout_s: float = DEADLINE_S) -> Piper:
         made.append(Piper(" ".join((FAKE_PIPER, *flags)), RATE_HZ, timeout_s))
         return made[-1]
 
@@ -90,7 +90,9 @@ def test_piper_speaks_one_clause_after_the_other(piper: Callable[..., Piper]) ->
         assert b"".join(pcm for _, pcm in pieces) == sound_of(" ".join(text.split()))
 
 
-@pytest.mark.parametrize(("flag", "timeout_s", "complaint"), [("--die", 20.0, "ended with status 4"), ("--hang", 2.0, "no sound for 2 s")])
+@pytest.mark.parametrize(
+    ("flag", "timeout_s", "complaint"), [("--die", DEADLINE_S, "ended with status 4"), ("--hang", 5.0, "no sound for 5 s")]
+)
 def test_a_piper_that_fails_is_told_and_the_next_clause_gets_a_new_one(
     piper: Callable[..., Piper], flag: str, timeout_s: float, complaint: str
 ) -> None:
@@ -103,7 +105,7 @@ def test_a_piper_that_fails_is_told_and_the_next_clause_gets_a_new_one(
 @pytest.mark.parametrize("command", [f"{FAKE_PIPER} --fail-at-once", "/no/such/program", "", "'"])
 def test_a_piper_that_cannot_speak_at_all_is_for_the_user_to_mend(command: str) -> None:
     with pytest.raises(SetupError, match=r"tts\.piper_command"):
-        Piper(command, RATE_HZ, 20.0)
+        Piper(command, RATE_HZ, DEADLINE_S)
 
 
 def assert_ends_what_is_spoken(engine: Piper, end: Callable[[], None]) -> None:
@@ -118,7 +120,7 @@ def assert_ends_what_is_spoken(engine: Piper, end: Callable[[], None]) -> None:
     thread.start()
     wait_until(lambda: engine._speaking is not None)
     end()
-    assert ended.wait(20)
+    assert ended.wait(DEADLINE_S)
     thread.join()
 
 
@@ -141,7 +143,7 @@ def test_the_rate_of_a_piper_voice_stands_beside_it(tmp_path: Path) -> None:
     assert rate_of_voice(["piper"]) == 22_050
 
 
-def asking(url: str, *, voice: str = "", rate_wpm: int = 175, timeout_s: float = 0.5) -> TtsSettings:
+def asking(url: str, *, voice: str = "", rate_wpm: int = 175, timeout_s: float = 2.0) -> TtsSettings:
     return TtsSettings(engine="openai", url=url, model="kokoro", voice=voice, rate_wpm=rate_wpm, timeout_s=timeout_s)
 
 
@@ -168,7 +170,7 @@ def test_what_is_wrong_with_a_server_is_one_line_without_the_words(server: Voice
     with pytest.raises(VoiceError, match="else than a WAV"):
         list(engine.synthesise("a"))
     server.hangs = True
-    with pytest.raises(VoiceError, match=r"nothing for 0\.5 s"):
+    with pytest.raises(VoiceError, match=r"nothing for 2 s"):
         list(engine.synthesise("a"))
     nobody = Openai(asking("http://127.0.0.1:9/v1"), "")
     with pytest.raises(VoiceError, match="is it running"):
@@ -189,7 +191,7 @@ def test_a_clause_that_nobody_wants_any_more_is_given_up_though_the_server_hangs
     thread.start()
     wait_until(lambda: engine._response is not None)
     engine.give_up()
-    assert ended.wait(20)
+    assert ended.wait(DEADLINE_S)
     thread.join()
     server.hangs = False
     assert list(engine.synthesise("Hello."))
