@@ -312,7 +312,8 @@ class TtsSettings(_Table, frozen=True):
     engine: Literal["espeak", "piper", "openai", "none"] = "espeak"
     """`none`: answers are shown and not spoken; then there is no `speaker` either."""
     voice: str = ""
-    """espeak: a voice's name, such as `en`, `en-us+f3` or `de`. openai: what the server calls it. Empty: the engine's own."""
+    """espeak: a voice's name, such as `en`, `en-us+f3` or `de`. openai: what the server calls it. Empty: the engine's own, of espeak
+    that of `whisper.language`."""
     rate_wpm: Annotated[int, Meta(ge=80, le=450)] = 175
     """Words a minute. Piper speaks as its voice does."""
     piper_command: str = ""

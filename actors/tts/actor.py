@@ -42,7 +42,7 @@ class Tts:
         self._runtime = runtime
         settings = runtime.settings.tts
         with runtime.phases.during("loading", settings.load_timeout_s):
-            self._engine = load(settings)
+            self._engine = load(settings, runtime.settings.whisper.language)
         self._talk = Talk(runtime.settings.whisper.language, runtime.clock.monotonic_ns)
         self._lease: Lease | None = None
         self._timer: Timer | None = None

@@ -30,12 +30,13 @@ class Engine(Protocol):
         """Give up what is being made, and give everything back. May be called from another thread."""
 
 
-def load(settings: TtsSettings, environ: Mapping[str, str] = os.environ) -> Engine:
-    """The engine of the settings, loaded and warm. Raises SetupError for what only the user can put right."""
+def load(settings: TtsSettings, language: str = "", environ: Mapping[str, str] = os.environ) -> Engine:
+    """The engine of the settings, loaded and warm. `language`: the ISO code of what is to be said, where it is known. Raises SetupError for
+    what only the user can put right."""
     if settings.engine == "espeak":
         from actors.tts.espeak import Espeak
 
-        return Espeak(settings.voice, settings.rate_wpm)
+        return Espeak(settings.voice, settings.rate_wpm, language)
     if settings.engine == "piper":
         from actors.tts.piper import Piper
 

@@ -18,6 +18,8 @@ from actors.tts.engines import VoiceError
 from bus.errors import SetupError
 
 DEFAULT_VOICE: Final = "en"
+VOICES: Final = {"zh": "cmn", "no": "nb"}
+"""Of languages that have other codes than their voices."""
 _SYNCHRONOUS, _DONT_EXIT = 2, 0x8000
 _RATE, _UTF8, _CHARACTERS = 1, 1, 1  # espeak_RATE; espeakCHARS_UTF8; POS_CHARACTER
 _CALLBACK: Final[Callable[..., Any]] = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
@@ -26,9 +28,11 @@ _CALLBACK: Final[Callable[..., Any]] = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POI
 class Espeak:
     """Makes some hundred times as much sound as time passes, so a clause is made whole before any of it is handed out."""
 
-    def __init__(self, voice: str = "", rate_wpm: int = 175) -> None:
-        """Raise SetupError when the library does not load or has no such voice."""
-        self._voice, self._rate_wpm = voice, rate_wpm
+    def __init__(self, voice: str = "", rate_wpm: int = 175, language: str = "") -> None:
+        """Without a `voice` it is that of the language (ISO code), or the English one where there is none. Raise SetupError when the
+        library does not load or has no such voice."""
+        self._voices = (voice,) if voice else tuple(filter(None, (VOICES.get(language, language), DEFAULT_VOICE)))
+        self._rate_wpm = rate_wpm
         self._library = _library()
         with self._library.lock:
             self._choose_voice()
@@ -50,8 +54,8 @@ class Espeak:
 
     def _choose_voice(self) -> None:
         self._library.user = self
-        if self._library.calls.espeak_SetVoiceByName((self._voice or DEFAULT_VOICE).encode()) != 0:
-            raise SetupError(f"eSpeak NG has no voice {self._voice!r}; set tts.voice to one such as en, en-us, de or en-us+f3")
+        if all(self._library.calls.espeak_SetVoiceByName(voice.encode()) != 0 for voice in self._voices):
+            raise SetupError(f"eSpeak NG has no voice {self._voices[0]!r}; set tts.voice to one such as en, en-us, de or en-us+f3")
         self._library.calls.espeak_SetParameter(_RATE, self._rate_wpm, 0)
 
 

@@ -73,6 +73,19 @@ def test_espeak_has_voices_of_other_languages_and_says_when_it_has_not() -> None
         Espeak("nobody")
 
 
+def test_espeak_speaks_the_language_that_is_spoken_where_no_voice_is_named_and_english_where_it_cannot() -> None:
+    def length(voice: str, language: str = "") -> int:
+        ((_, pcm),) = Espeak(voice, language=language).synthesise("1999, 1984, 1777")
+        return len(pcm)
+
+    german, english = (pytest.approx(length(voice), rel=0.05) for voice in ("de", "en"))  # never quite the same
+    assert length("", "de") == german
+    assert length("", "de") != english
+    assert length("", "zh") == pytest.approx(length("cmn"), rel=0.05)
+    for voice, language in (("en", "de"), ("", "tlh"), ("", "")):
+        assert length(voice, language) == english
+
+
 def test_espeak_reads_any_text() -> None:
     engine = Espeak()
     assert list(engine.synthesise("a\0b \u4f60\u597d \U0001f600 <b> & \\"))
