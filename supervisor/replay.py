@@ -97,7 +97,8 @@ def private_settings(
 ) -> Settings:
     """A recorded configuration, changed by `config` and `sets`, for an assistant at `place` that hears one file and ends.
 
-    It listens at no port that the running assistant may have. Raise SettingsError when it does not fit this version.
+    It listens at no port that the running assistant may have, and is not heard: an answer takes its time, or with pace `fast` none, and
+    no file of the user's is added to. Raise SettingsError when it does not fit this version.
     """
     values: dict[str, Any] = {
         "instance.runtime_dir": str(place.runtime_dir),
@@ -106,6 +107,8 @@ def private_settings(
         "mic.file": str(sound),
         "mic.stream": stream,
         "mic.pace": pace,
+        "speaker.output": "none",
+        "speaker.pace": pace,
         "memory.database": "",
         "launcher.until": "source-ends",
         "recorder.flight": "events",
