@@ -60,7 +60,7 @@ _SORTS: Final = {
     "first_clause": _Sort("first clause", REST, WORK, ("answer", "parked", "heard"), "llm"),
     "first_sound": _Sort("first sound", REST, WORK, ("say",), "tts"),
     "generate": _Sort("rest of the reply", REST, WORK, ("answer", "parked", "heard"), "llm"),
-    "speak": _Sort("speak", REST, WORK, ("say",), "speaker"),
+    "speak": _Sort("speak", REST, WORK, (), "speaker"),
     "closing": _Sort("way to memory", REST, QUEUE, (), "memory"),
 }
 assert list(_SORTS) == list(PARTS), "every part is of a sort"

@@ -89,6 +89,14 @@ def test_words_that_needed_no_model_were_said_by_the_turn_manager() -> None:
     assert lanes([found]) == ["vad", "whisper-2", "dialogue", "memory"]
 
 
+def test_a_spoken_answer_begins_with_the_voice_and_is_heard_from_the_speaker() -> None:
+    parts = {**PARTS_MS, "first_sound": 5.0, "speak": 1200.0}
+    found = anatomy(
+        record(parts={name: parts[name] for name in PARTS if name in parts}, attempts=[*DONE, attempt("say", "tts", 985, 2200)])
+    )
+    assert [part.actor for part in found.parts if part.name in ("first_sound", "speak")] == ["tts", "speaker"]
+
+
 def test_silence_queues_and_work_are_told_apart() -> None:
     kinds = {part.name: part.kind for part in anatomy(record()).parts}
     assert (kinds["endpoint_wait"], kinds["stt_queue"], kinds["transcribe"]) == (SILENCE, QUEUE, WORK)
