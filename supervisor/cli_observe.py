@@ -251,7 +251,10 @@ def crashes_list(*, config: tuple[Path, ...], sets: tuple[str, ...], as_json: bo
     """Show the crashes that are kept, oldest first."""
     from supervisor import crashes as keeping
 
-    for name, crash in keeping.crashes(instance(config, sets)):
+    found = keeping.crashes(instance(config, sets))
+    if not found and not as_json:
+        click.echo("No crash is kept.")
+    for name, crash in found:
         if as_json:
             click.echo(json.dumps({"name": name, **dataclasses.asdict(crash)}, ensure_ascii=False))
         else:

@@ -92,7 +92,7 @@ def _times(difference: Difference, parts: Sequence[str]) -> str:
 
 def _remarks(one: Replayed, parts: Mapping[str, Sequence[str]]) -> list[str]:
     differing = [difference for difference in one.differences if difference.stages]
-    lines = [f"{len(one.differences)} stretches of speech, {len(differing)} differ"]
+    lines = [f"stretches of speech: {len(one.differences)}, with differences: {len(differing)}"]
     for name, summed in parts.items():
         pairs = [(latency_ms(difference.before, *summed), latency_ms(difference.after, *summed)) for difference in one.differences]
         both = [(before, after) for before, after in pairs if before is not None and after is not None]

@@ -117,7 +117,7 @@ def test_a_replay_of_a_recording_finds_no_difference_and_a_change_of_a_setting_f
     changed = running.run("replay", str(file), "--pace", "fast", "--set", "vad.pre_roll_ms=60", check=False)
     assert changed.returncode == 3
     assert "segment" in changed.stdout
-    assert "1 stretches of speech, 1 differ" in changed.stdout
+    assert "stretches of speech: 1, with differences: 1" in changed.stdout
 
 
 def test_what_cannot_be_replayed_is_one_line(running: Assistant, tmp_path: Path) -> None:
