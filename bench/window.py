@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import soundfile
@@ -188,9 +188,9 @@ def _hear(pipe: Pipe, model: str, cpus: tuple[int, ...], sets: dict[str, list[Cl
     class Counted(Engine):
         decodings = 0
 
-        def decode(self, samples: np.ndarray, frames: int, temperatures: tuple[float, ...], beam_size: int = 0) -> list[Segment]:
+        def decode(self, samples: np.ndarray, frames: int, temperatures: tuple[float, ...], **more: Any) -> list[Segment]:
             self.decodings += 1
-            return super().decode(samples, frames, temperatures, beam_size)
+            return super().decode(samples, frames, temperatures, **more)
 
     try:
         path = find_model(model, download=True)

@@ -54,7 +54,7 @@ class Chain:
     """Of the tip, if that is the first job."""
     partial: bool = False
     waits: bool = False
-    """Nobody gets the tip before the commit: its worker declined it, failed, died, or was needed for something else."""
+    """Nobody gets the tip before the commit: its worker declined it, failed or died."""
     steps: list[Step] = field(default_factory=list)
 
     @property
@@ -144,7 +144,6 @@ class WorkAhead:
             queue = chain.entry.job.queue
             if wanted[queue] > 0:
                 wanted[queue] -= 1
-                chain.waits = True
                 cancels += self.release(chain)
         return cancels
 

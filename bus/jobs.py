@@ -6,7 +6,9 @@ die at any moment. All of it is idempotent: the identity of a job, not the numbe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeVar
@@ -55,6 +57,10 @@ HELLO_AGAIN_S = 5
 """An idle worker says hello so often: whoever said hello in its name meanwhile has not silenced it for good."""
 
 
+class Unwanted(EarshotError):
+    """Work ahead of time that was called off. The lease is to be ended all the same: by `decline`."""
+
+
 @dataclass
 class Lease:
     """A job in this worker's hands. To be ended once, with `done` or `failed`."""
@@ -88,6 +94,15 @@ class Lease:
     def decline(self) -> None:
         """End a lease ahead of time: the job waits for the commit, and comes again then."""
         self._end(JobDeclined(lease=self.id, job_id=self.job.id))
+
+    def check(self) -> None:
+        """To be called in the middle of long work. Raise Unwanted when it is ahead of time and was called off meanwhile.
+
+        Reads what the dispatcher has said of this lease; all else that it says is handled when the handler is through.
+        """
+        self._client.overhear()
+        if self.ahead and self.cancelled:
+            raise Unwanted(f"{self.job.id}: nobody waits for this any more")
 
     def extend(self, deadline_ms: int) -> None:
         """Ask for a new deadline, `deadline_ms` from now: for a worker that waits for something and is well."""
@@ -153,6 +168,7 @@ class JobClient:
         self._queue = ""
         self._handler: LeaseHandler | None = None
         self._on_committed: CommitHandler | None = None
+        self._arrived: deque[Message] = deque()  # not yet handled
         self._connected = False
         self._quiet_s = 0
         self.socket = context.socket(zmq.DEALER)
@@ -207,12 +223,20 @@ class JobClient:
 
     def receive(self) -> None:
         """Handle what has arrived."""
-        for frames in received(self.socket):
-            try:
-                self._handle(decode(frames))
-            except WireError as error:
-                if self._on_bad:
-                    self._on_bad(error)
+        self._read()
+        while self._arrived:
+            with self._bad_told():
+                self._handle(self._arrived.popleft())
+
+    def overhear(self) -> None:
+        """Within a handler: handle what concerns the lease in its hands, and leave the rest for `receive`, which has called it."""
+        self._read()
+        arrived, self._arrived = self._arrived, deque()
+        for message in arrived:
+            if isinstance(message.body, JobCancel | JobCommitted):
+                self._handle(message)
+            else:
+                self._arrived.append(message)
 
     def notice_connection(self) -> None:
         """Handle an event of `monitor`: after each new connection the dispatcher is told all over again what it may not know."""
@@ -257,6 +281,19 @@ class JobClient:
         self.socket.disable_monitor()  # first: with nobody to read it, ZeroMQ's thread may block in telling an event, and we on its lock
         self.monitor.close()
         self.socket.close()
+
+    def _read(self) -> None:
+        for frames in received(self.socket):
+            with self._bad_told():
+                self._arrived.append(decode(frames))
+
+    @contextmanager
+    def _bad_told(self) -> Iterator[None]:
+        try:
+            yield
+        except WireError as error:
+            if self._on_bad:
+                self._on_bad(error)
 
     def _send_next(self) -> None:
         """The oldest submission that is not known to be in the spool."""

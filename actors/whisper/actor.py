@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from actors.whisper.guards import Judgement, Limits, Segment, judge_sound, judge_text
 from actors.whisper.partials import stabilised
 from bus import timings
-from bus.jobs import Lease
+from bus.jobs import Lease, Unwanted
 from bus.messages.jobs import Heard, Job, Transcribe
 from bus.messages.speech import TranscriptFinal, TranscriptPartial
 
@@ -59,7 +59,10 @@ class Whisper:
             lease.extend(round(1000 * (limit_s + LEASE_MARGIN_S)))
         try:
             with self._runtime.phases.during("transcribing", limit_s):
-                segments, judgement = self._transcribe(lease.payload or b"", work.speech_ms, quick=lease.ahead == "partial")
+                segments, judgement = self._transcribe(lease, work.speech_ms)
+        except Unwanted:
+            lease.decline()
+            return
         except Exception as error:  # whatever the libraries raise; one utterance must not take the worker with it
             self._runtime.log.exception("an utterance cannot be decoded", turn=lease.job.turn)
             lease.failed(f"Whisper cannot decode this utterance: {error}", retry=True)
@@ -108,12 +111,14 @@ class Whisper:
     def _publish(self, job: Job, body: TranscriptFinal | TranscriptPartial) -> None:
         self._runtime.publish(body, turn=job.turn, stream=job.stream)
 
-    def _transcribe(self, pcm: bytes, speech_ms: int, *, quick: bool) -> tuple[list[Segment], Judgement]:
+    def _transcribe(self, lease: Lease, speech_ms: int) -> tuple[list[Segment], Judgement]:
+        """Raise Unwanted when the speaker goes on meanwhile, or the worker is needed for what is wanted."""
+        pcm = lease.payload or b""
         sound = self._engine.look(pcm)
         rejected = judge_sound(sound.rms_dbfs, sound.voice_prob, self._limits)
         if rejected:
             return [], Judgement("", rejected)
-        segments = self._engine.transcribe(pcm, quick=quick)
+        segments = self._engine.transcribe(pcm, quick=lease.ahead == "partial", between_steps=lease.check)
         return segments, judge_text(segments, speech_ms, self._limits)
 
 

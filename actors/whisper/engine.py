@@ -6,7 +6,9 @@ import copy
 import math
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,10 @@ class Sound:
     """Highest probability of speech that is held for 100 ms, by Silero."""
 
 
+def _go_on() -> None:
+    """Between two steps of a decoding that is wanted whatever comes."""
+
+
 class WindowedWhisper(WhisperModel):  # type: ignore[misc]  # it has no types
     """Encodes `window_frames` of features, where faster-whisper pads to 30 s and encodes all of that.
 
@@ -49,10 +55,14 @@ class WindowedWhisper(WhisperModel):  # type: ignore[misc]  # it has no types
     """
 
     window_frames = FULL_FRAMES
+    between_steps: Callable[[], None] = staticmethod(_go_on)
 
     def encode(self, features: np.ndarray) -> Any:
         """(mels, FULL_FRAMES) to what the decoder listens to."""
-        return super().encode(features[..., : self.window_frames])
+        self.between_steps()
+        encoded = super().encode(features[..., : self.window_frames])
+        self.between_steps()
+        return encoded
 
 
 class Engine:
@@ -89,23 +99,35 @@ class Engine:
         held = np.lib.stride_tricks.sliding_window_view(np.pad(self._voice(padded), (0, VOICE_BLOCKS)), VOICE_BLOCKS).min(axis=1)
         return Sound(20 * math.log10(max(loudest, 1 / FULL_SCALE)), float(held.max()))
 
-    def transcribe(self, pcm: bytes, *, quick: bool = False) -> list[Segment]:
-        """Decode mono int16 PCM at 16 kHz, 30 s at most. `quick`: greedily and once, for words that are heard again anyway."""
+    def transcribe(self, pcm: bytes, *, quick: bool = False, between_steps: Callable[[], None] = _go_on) -> list[Segment]:
+        """Decode mono int16 PCM at 16 kHz, 30 s at most. `quick`: greedily and once, for words that are heard again anyway.
+
+        `between_steps` is called before each step that takes long, and what it raises ends the decoding: nothing else can.
+        """
+        decode = partial(self.decode, between_steps=between_steps)
         samples = np.frombuffer(pcm, np.int16).astype(np.float32) / FULL_SCALE
         sound_s = len(samples) / SAMPLE_RATE_HZ
         frames = window_frames(sound_s) if self._settings.window == "auto" else FULL_FRAMES
         if quick:
-            return self.decode(samples, frames, TEMPERATURES[:1], beam_size=1)
+            return decode(samples, frames, TEMPERATURES[:1], beam_size=1)
         if frames < FULL_FRAMES:  # without sampling: what is not plain in the short window is better heard in the full one
-            segments = self.decode(samples, frames, TEMPERATURES[:1])
+            segments = decode(samples, frames, TEMPERATURES[:1])
             if judge_text(segments, round(1000 * sound_s), self._limits).sure:
                 return segments
-        return self.decode(samples, FULL_FRAMES, TEMPERATURES)
+        return decode(samples, FULL_FRAMES, TEMPERATURES)
 
-    def decode(self, samples: np.ndarray, frames: int, temperatures: tuple[float, ...], beam_size: int = 0) -> list[Segment]:
+    def decode(
+        self,
+        samples: np.ndarray,
+        frames: int,
+        temperatures: tuple[float, ...],
+        *,
+        beam_size: int = 0,
+        between_steps: Callable[[], None] = _go_on,
+    ) -> list[Segment]:
         """Decode float samples in a window of so many frames, which must hold them; the temperatures are tried in turn."""
         model = copy.copy(self._model)  # the loaded model is shared, the window is this call's: several threads may decode at once
-        model.window_frames = frames
+        model.window_frames, model.between_steps = frames, between_steps
         settings = self._settings
         segments, _ = model.transcribe(
             samples,

@@ -11,14 +11,15 @@ from actors.__main__ import main
 from actors.registry import ACTORS
 from actors.whisper.actor import Whisper
 from actors.whisper.guards import Judgement, Segment
+from bus.jobs import Lease
 
 
 class EndlessWhisper(Whisper):
-    def _transcribe(self, pcm: bytes, speech_ms: int, *, quick: bool) -> tuple[list[Segment], Judgement]:
+    def _transcribe(self, lease: Lease, speech_ms: int) -> tuple[list[Segment], Judgement]:
         try:
             os.close(os.open(Path(os.environ["EARSHOT_STATE_DIR"], "hangs"), os.O_CREAT | os.O_EXCL))
         except FileExistsError:
-            return super()._transcribe(pcm, speech_ms, quick=quick)
+            return super()._transcribe(lease, speech_ms)
         ctypes.CDLL(None).sleep(3600)
         raise AssertionError("an hour is for ever")
 

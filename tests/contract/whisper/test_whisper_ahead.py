@@ -14,7 +14,7 @@ from actors.whisper.actor import MAX_EARLY, Whisper
 from bus.clock import SystemClock
 from bus.jobs import JobClient, Lease
 from bus.messages.base import Body
-from bus.messages.jobs import Ahead, Heard, Job, JobDone, Transcribe
+from bus.messages.jobs import Ahead, Heard, Job, JobDeclined, JobDone, Transcribe
 from bus.messages.speech import TranscriptFinal, TranscriptPartial
 from bus.settings import Settings
 from tests.contract.whisper.test_engine import ASSETS, MODEL
@@ -28,6 +28,8 @@ class Stage:
     def __init__(self) -> None:
         self.told: list[tuple[Body, str]] = []
         self.done: list[JobDone] = []
+        self.declined: list[JobDeclined] = []
+        self.looks_until_cancel: int | None = None
         whisper = msgspec.structs.replace(Settings().whisper, model=str(MODEL))
         runtime: Any = SimpleNamespace(
             settings=msgspec.structs.replace(Settings(), whisper=whisper),
@@ -42,16 +44,25 @@ class Stage:
     def _work(self, _queue: str, handler: Any, on_committed: Any) -> None:
         self.handle, self.commit = handler, on_committed
 
-    def end_lease(self, _lease: Lease, body: JobDone) -> None:
-        self.done.append(body)
+    def end_lease(self, _lease: Lease, body: JobDone | JobDeclined) -> None:
+        if isinstance(body, JobDone):
+            self.done.append(body)
+        else:
+            self.declined.append(body)
+
+    def overhear(self) -> None:
+        """The worker looks between two steps whether its work is still wanted."""
+        if self.looks_until_cancel is not None:
+            self.looks_until_cancel -= 1
+            self.held.cancelled = self.looks_until_cancel <= 0
 
     def lease(self, sound: bytes, ahead: Ahead, number: int = 1, **work: Any) -> Lease:
         asked = Transcribe(first_sample=0, audio_ms=len(sound) // 32, speech_ms=len(sound) // 32, **work)
         job = Job(turn=f"turn-{number}", stream="mic", work=asked, revision=len(sound) // 960)
         client: JobClient = self  # type: ignore[assignment]
-        lease = Lease(job, sound, 0, 60_000, f"{job.id}#0", client, ahead)
-        self.handle(lease)
-        return lease
+        self.held = Lease(job, sound, 0, 60_000, f"{job.id}#0", client, ahead)
+        self.handle(self.held)
+        return self.held
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +105,17 @@ def test_what_is_never_wanted_is_forgotten_in_the_end(stage: Stage) -> None:
     for lease in leases:
         stage.commit(lease.id, lease.job)
     assert [turn for _, turn in stage.told] == [lease.job.turn for lease in leases[1:]]
+
+
+@pytest.mark.parametrize("looks", [1, 2])
+def test_what_is_called_off_is_given_up_before_the_next_step_and_nothing_is_told(stage: Stage, sound: bytes, looks: int) -> None:
+    stage.looks_until_cancel = looks
+    lease = stage.lease(sound, "speculative")
+    assert (stage.told, stage.done) == ([], [])
+    assert [declined.lease for declined in stage.declined] == [lease.id]
+
+
+def test_what_is_wanted_is_heard_to_its_end_whoever_else_has_it_too(stage: Stage, sound: bytes) -> None:
+    stage.looks_until_cancel = 1
+    stage.lease(sound, "")
+    assert [job.work for job in stage.done[0].follow_ups] == [Heard(transcript=TEXT, speech_ms=len(sound) // 32)]

@@ -100,6 +100,10 @@ class Plane:
     def until(self, condition: Callable[[], object]) -> None:
         pump_until(condition, *(self._pump(client) for client in self.clients), self._serve)
 
+    def until_served(self, condition: Callable[[], object]) -> None:
+        """As `until`, for one who is in the middle of handling something: the clients wait, the dispatcher alone works."""
+        pump_until(condition, self._serve)
+
     def _pump(self, client: JobClient) -> Callable[[], None]:
         def step() -> None:
             while client.monitor.poll(0):

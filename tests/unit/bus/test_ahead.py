@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bus.jobs import JobClient, Lease
+from bus.jobs import JobClient, Lease, Unwanted
 from bus.messages.jobs import Answer, Heard, Job, Remember, Transcribe
 from tests.unit.bus.plane import Plane, plain, speech
 
@@ -323,6 +323,59 @@ def test_what_is_wanted_takes_the_worker_from_what_is_not(plane: Plane) -> None:
     vad.submit(speech("a"), PCM)
     plane.until(lambda: not vad.outstanding)
     assert "heard" in {job.stage for job in open_jobs(plane)}
+
+
+def test_what_had_to_make_room_is_done_ahead_as_soon_as_there_is_some(plane: Plane) -> None:
+    vad, _, leases = begun(plane)
+    vad.submit(speech("b", stream="other"), PCM)
+    plane.until(lambda: leases[0].cancelled)
+    leases[0].decline()
+    plane.until(lambda: len(leases) == 2)
+    assert (leases[1].job.turn, leases[1].ahead) == ("b", "")
+    leases[1].done()
+    plane.until(lambda: len(leases) == 3)
+    assert (leases[2].job.turn, leases[2].ahead, leases[2].payload) == ("a", "speculative", PCM)
+
+
+def test_in_the_middle_of_its_work_a_worker_learns_that_it_is_called_off_and_of_the_rest_afterwards(plane: Plane) -> None:
+    vad = ear(plane)
+    told: list[str] = []
+
+    def work(lease: Lease) -> None:
+        worker.submit(heard("b"), on_accepted=lambda _revision: told.append("accepted"))
+        vad.withdraw("a")
+        with pytest.raises(Unwanted, match="nobody waits"):
+            plane.until_served(lease.check)
+        told.append("called off")
+        lease.decline()
+
+    worker = plane.client("whisper-1")
+    worker.work("stt", work)
+    vad.speculate(speech(), PCM)
+    plane.until(lambda: len(told) == 2)
+    assert told == ["called off", "accepted"]
+
+
+def test_a_worker_whose_work_is_wanted_meanwhile_goes_on(plane: Plane) -> None:
+    vad = ear(plane)
+    finished: list[str] = []
+
+    def work(lease: Lease) -> None:
+        vad.submit(speech(), PCM)
+
+        def is_committed() -> bool:
+            lease.check()
+            return not lease.ahead
+
+        plane.until_served(is_committed)
+        lease.done([heard()])
+        finished.append(lease.job.turn)
+
+    worker = plane.client("whisper-1")
+    worker.work("stt", work)
+    vad.speculate(speech(), PCM)
+    plane.until(lambda: finished and not vad.outstanding)
+    assert [job.stage for job in open_jobs(plane)] == ["heard"]
 
 
 def test_a_partial_never_takes_the_last_idle_worker(plane: Plane) -> None:
