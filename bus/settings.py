@@ -50,7 +50,7 @@ class Endpointing(NamedTuple):
 
 
 PRESETS: Final = {
-    "command": Endpointing(0.8, 0.6, 0.24, 1.2),
+    "command": Endpointing(0.8, 0.6, 0.15, 1.2),
     "conversation": Endpointing(1.0, 1.0, 0.24, 1.5),
     "long-form": Endpointing(2.0, 2.0, 1.0, 2.5),
     "tutorial": Endpointing(2.0, 1.0, 0.5, 2.0),
@@ -112,7 +112,7 @@ class VadSettings(_Table, frozen=True):
     """Whether the words, transcribed in the pause, choose among these three; `fixed`: it is always `silence_limit_s`."""
     turn_model: str = ""
     """ONNX file of Smart Turn 3, which judges the sound of the turn, beside the words. Empty: none."""
-    pause_ms: Annotated[int, Meta(ge=0, le=1000)] = 150
+    pause_ms: Annotated[int, Meta(ge=0, le=1000)] = 90
     """Silence after which the utterance so far is transcribed ahead of time, ms. 0: never, and then `endpoint` has no words to go by."""
     partial_ms: Annotated[int, Meta(ge=0, le=10_000)] = 700
     """While somebody speaks, what he has said so far is transcribed each time this much was added, if a worker is idle then. 0: never."""

@@ -121,6 +121,7 @@ FRAMES = tuple(
         (r"^(is|are|was|were) (the|my|your|our|it|this|that|he|she|they|we|a|an)( \w+)?$", UNFINISHED),
         (r"^(is|are|was|were) there$", UNFINISHED),
         (r"\b(like|want|need|wanted) to (know|ask|say|tell)$", UNFINISHED),
+        (r"^remind \w+ to (it|that|this|them|him|her|me|us|you)$", UNFINISHED),  # an end that Whisper made up: "remind me to"
         (r"\b(think|believe|hope|suppose|guess) that$", UNFINISHED),
         (r"\b(repeat after me|write down|the united|the following)$", UNFINISHED),
         (r"^(what|which) (time|day|date|month|year|colour|color|kind|sort|one|\w+s)$", UNFINISHED),
@@ -266,7 +267,7 @@ def _number(words: list[str]) -> Verdict:
     if not before:
         return UNSURE
     if before[-1] == "and":
-        return UNFINISHED  # a list may go on
+        return UNFINISHED  # a list may go on, and Whisper likes to make up the second of two numbers
     if before[-1] in OPERATORS and any(_is_number(word) for word in before):
         return FINISHED
     if len(before) >= 2 and before[-2:] in (["timer", "for"], ["me", "in"]):
@@ -299,7 +300,9 @@ def _stranded(words: list[str]) -> Verdict:
 
 
 def _auxiliary(words: list[str]) -> Verdict:
-    """ "Yes, I do": done. "What time is": not. "Tell me what it is": who knows."""
+    """ "Yes, I do", "what should I do": done. "What time is": not. "Tell me what it is": who knows."""
+    if words[-1] == "do" and len(words) > 3 and words[-2] in SUBJECTS | {"you"} and words[-3] in MODALS:
+        return FINISHED
     if len(words) == 1 or words[-2] in WH or words[0] in WH:
         return UNFINISHED
     short_answer = len(words) == 2 and words[0] in SUBJECTS | OBJECTS | {"there", "you"}

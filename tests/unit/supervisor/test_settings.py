@@ -334,13 +334,13 @@ def test_what_is_no_resolved_configuration_is_one_error(tmp_path: Path, content:
 def test_a_preset_gives_all_limits_and_a_field_goes_before_it() -> None:
     assert VadSettings(preset="tutorial").endpointing == PRESETS["tutorial"] == (2.0, 1.0, 0.5, 2.0)
     assert VadSettings(preset="long-form", minimum_speech_s=0.0).endpointing == (0.0, 2.0, 1.0, 2.5)
-    assert VadSettings(preset="", minimum_speech_s=0.5, silence_limit_s=0.7).endpointing == (0.5, 0.7, 0.24, 1.2)
+    assert VadSettings(preset="", minimum_speech_s=0.5, silence_limit_s=0.7).endpointing == (0.5, 0.7, 0.15, 1.2)
     assert VadSettings(finished_silence_s=0.3, unfinished_silence_s=0.9).endpointing == (0.8, 0.6, 0.3, 0.9)
 
 
 def test_a_silence_limit_of_ones_own_takes_the_presets_other_limits_with_it() -> None:
-    assert VadSettings(silence_limit_s=3.0).endpointing == (0.8, 3.0, 0.24, 3.0)
-    assert VadSettings(silence_limit_s=0.2).endpointing == (0.8, 0.2, 0.2, 1.2)
+    assert VadSettings(silence_limit_s=3.0).endpointing == (0.8, 3.0, 0.15, 3.0)
+    assert VadSettings(silence_limit_s=0.12).endpointing == (0.8, 0.12, 0.12, 1.2)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,15 @@ from tests.fakes.audio_instance import Instance, Listener, settings
 from tests.fakes.audio_speech import frames, jfk_pcm
 from tests.waiting import pump_until
 
-VAD = {"engine": "silero", "minimum_speech_s": 0.8, "silence_limit_s": 0.8, "unfinished_silence_s": 2.0, "partial_ms": 0}
+VAD = {
+    "engine": "silero",
+    "minimum_speech_s": 0.8,
+    "pause_ms": 150,  # nobody in SPEECH or MORE pauses so long
+    "finished_silence_s": 0.24,
+    "silence_limit_s": 0.8,
+    "unfinished_silence_s": 2.0,
+    "partial_ms": 0,
+}
 SPEECH = jfk_pcm()[: 2 * round(2.2 * SAMPLE_RATE_HZ) // 960 * 960]  # from 0.3 to 2.2 s
 MORE = jfk_pcm()[2 * round(3.2 * SAMPLE_RATE_HZ) // 960 * 960 : 2 * round(4.4 * SAMPLE_RATE_HZ) // 960 * 960]
 FRAME_NS = FRAME_MS * 1_000_000
