@@ -58,7 +58,6 @@ RECLAIM_S = 1.0
 """After a restart a job that was leased waits this long for its worker to say that it still has it, or to bring the result. A
 transcription waits for the whole of its lease: its worker hears nothing until it is through."""
 MAX_OPEN_JOBS = 2_000
-MAX_PARKED = 100  # given-up jobs that are kept; then the oldest makes room for the next
 RETRY_DELAY_S = 0.2
 TROUBLE_RETRY_S = 0.5
 SWEEP_AFTER_S = 0.2  # the sound of a finished job is overwritten this much later, and not while the next stage of its turn waits
@@ -412,7 +411,7 @@ class Dispatcher:
         up, to the user. With `owes` the worker may still be at it."""
         attempt = entry.holds[key].attempt
         if len(entry.holds) == 1 and (park or self._board.exhausted(entry)):
-            self._park(entry, reason, key)
+            self._given_up.park(entry, reason, key)
             return
         entry.job, entry.reason = entry.lost_by([key], self._clock.monotonic_ns(), reason), reason
         self._board.release(entry, key, owes=owes)
@@ -423,20 +422,6 @@ class Dispatcher:
         self._spool.release(entry.job, entry.holders, reason)  # last: the board is right even when the disk is full
         self._moved(entry.job, JobMoved(job_id=entry.job.id, state=state, attempt=attempt, worker=key, reason=reason))
 
-    def _park(self, entry: Entry, reason: str, worker: str) -> None:
-        job = entry.job
-        with self._spool.transaction():
-            notice = self._given_up.give_up(entry, reason)
-            surplus = self._spool.parked()[:-MAX_PARKED]
-            for stored in surplus:
-                self._spool.finish(stored.job.id)
-        self._board.remove(job.id)
-        self._board.add(notice)
-        self._on_count("jobs-parked", job)
-        self._moved(job, JobMoved(job_id=job.id, state="parked", attempt=entry.attempts, worker=worker, reason=reason))
-        for stored in surplus:
-            self._given_up.dropped(stored.job, f"more than {MAX_PARKED} jobs were given up, and this one was the oldest")
-
     # -- leases ---------------------------------------------------------------------------------------------------
 
     def _give_out(self) -> None:
@@ -444,7 +429,7 @@ class Dispatcher:
         with self._trouble.caught():
             for entry in self._board.spent(self._clock.monotonic_ns()):
                 why = "there is no worker for it" if self._board.is_unserved(entry) else "its worker died"
-                self._park(entry, entry.reason or why, "")
+                self._given_up.park(entry, entry.reason or why, "")
             all_there = False
             while not all_there:
                 all_there = True

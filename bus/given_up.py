@@ -15,6 +15,9 @@ from bus.moments import Moment
 from bus.spool import Spool
 from bus.timings import RETRIED
 
+MAX_PARKED = 100
+"""Given-up jobs that are kept; then the oldest makes room for the next."""
+
 
 class GivenUp:
     """Gives up, and takes the user's wishes about what was given up. All of it raises sqlite3.Error, and then nothing was done."""
@@ -62,6 +65,21 @@ class GivenUp:
             told = msgspec.structs.replace(told, revision=self._spool.newest_revision(job.turn) + 1)
         number, _ = self._spool.add(told, entry.turn_order, born=entry.born)
         return Entry(told, number, entry.turn_order, entry.born)
+
+    def park(self, entry: Entry, reason: str, worker: str) -> None:
+        """Give up an open job, which `worker` had last, and forget the oldest of those that are too many."""
+        job = entry.job
+        with self._spool.transaction():
+            notice = self.give_up(entry, reason)
+            surplus = self._spool.parked()[:-MAX_PARKED]
+            for stored in surplus:
+                self._spool.finish(stored.job.id)
+        self._board.remove(job.id)
+        self._board.add(notice)
+        self._on_count("jobs-parked", job)
+        self._on_moved(job, JobMoved(job_id=job.id, state="parked", attempt=entry.attempts, worker=worker, reason=reason))
+        for stored in surplus:
+            self.dropped(stored.job, f"more than {MAX_PARKED} jobs were given up, and this one was the oldest")
 
     def state(self, stream: str) -> JobsState:
         """All open and all given-up jobs, of one stream or (empty) of all."""

@@ -138,7 +138,7 @@ def test_a_command_that_the_disk_does_not_let_us_do_says_so(plane: Plane, monkey
 
 
 def test_the_oldest_given_up_job_makes_room_for_the_next_and_is_counted(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bus.dispatcher.MAX_PARKED", 2)
+    monkeypatch.setattr("bus.given_up.MAX_PARKED", 2)
     for turn in ("a", "b", "c"):
         park(plane, speech(turn))
     assert [stored.job.turn for stored in plane.spool.parked()] == ["b", "c"]
