@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import re
 from difflib import SequenceMatcher
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from bus.settings import Settings
+from typing import Final
 
 FEWEST_WORDS: Final = 4
 """Fewer are in what anybody says: "Yes.", "Stop.", "the second one". They are never taken for an echo by themselves."""
@@ -16,12 +13,6 @@ SHARE: Final = 0.65
 FEW_WORDS: Final = 6
 SHARE_OF_FEW: Final = 0.8
 """The same of fewer words than that: "My name is Anna" is no "Your name is Anna"."""
-
-
-def hears_itself(settings: Settings) -> bool:
-    """Whether the microphone's stream comes from the room in which the voice sounds. A pipe is taken for a microphone."""
-    from_room = settings.mic.source in ("device", "stdin")
-    return settings.tts.engine != "none" and settings.speaker.output == "device" and from_room
 
 
 def is_echo(heard: str, spoken: str) -> bool:

@@ -464,6 +464,12 @@ class Settings(_Table, frozen=True):
     console: ConsoleSettings = ConsoleSettings()
     log: LogSettings = LogSettings()
 
+    @property
+    def hears_itself(self) -> bool:
+        """Whether the microphone's stream comes from the room in which the voice sounds. A pipe is taken for a microphone."""
+        from_room = self.mic.source in ("device", "stdin")
+        return self.tts.engine != "none" and self.speaker.output == "device" and from_room
+
 
 def dump_resolved(settings: Settings) -> bytes:
     """Settings as the JSON that `load_resolved` reads."""

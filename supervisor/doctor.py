@@ -245,8 +245,7 @@ def check_loudspeaker(settings: Settings, timeout_s: float = PROBE_TIMEOUT_S) ->
 
 def check_echo(settings: Settings, timeout_s: float = PROBE_TIMEOUT_S) -> Check:
     """Would the assistant hear itself?"""
-    from_room = settings.mic.source in ("device", "stdin")
-    if settings.tts.engine == "none" or settings.speaker.output != "device" or not from_room:
+    if not settings.hears_itself:
         return Check("echo", "ok", "no microphone hears a loudspeaker")
     try:
         server = None if settings.mic.source == "stdin" else ask_sound_server(timeout_s)  # nobody knows what a pipe is connected to

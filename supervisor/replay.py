@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from bus.addresses import Addresses
 from bus.errors import EarshotError
 from bus.flight import forget_flight
@@ -55,12 +57,12 @@ def replay(
     Raise EarshotError for a recording that cannot be replayed, and when the assistant fails.
     """
     recording = Recording(file)
-    before = takes(recording)
+    recorded = _settings_of(recording)
+    before = takes(recording, half_duplex_stream(recorded))
     if not before:
         raise EarshotError(f"there is no sound in {file}: it was recorded with --no-sound, or nothing was heard meanwhile")
     if not recording.about.with_words and stub_llm:
         raise EarshotError(f"there are no replies in {file}: it was recorded without words, so leave --stub out")
-    recorded = _settings_of(recording)
     replayed = []
     with own_place(addresses.state_dir) as place:
         script = _write_script(place.state_dir / "script.json", before) if stub_llm else None
@@ -137,6 +139,15 @@ def _settings_of(recording: Recording) -> dict[str, Any]:
     except ValueError:
         raise EarshotError(f"{recording.path} cannot be replayed: the configuration in it is damaged") from None
     return found
+
+
+def half_duplex_stream(recorded: dict[str, Any]) -> str:
+    """The stream whose segmenter was deaf while the voice sounded; empty where there was none. Settings of another version have none."""
+    try:
+        settings = msgspec.convert(recorded, Settings)
+    except msgspec.ValidationError:
+        return ""
+    return settings.mic.stream if settings.hears_itself and settings.speaker.duplex == "half" else ""
 
 
 def write_wav(path: Path, pcm: bytes | bytearray) -> None:

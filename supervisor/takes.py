@@ -6,6 +6,7 @@ recording and its replay can be laid side by side.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,14 +14,21 @@ from difflib import SequenceMatcher
 from typing import Final
 
 from bus.errors import EarshotError
-from bus.limits import SAMPLE_BYTES, SAMPLE_RATE_HZ
+from bus.limits import FRAME_BYTES, FRAME_SAMPLES, SAMPLE_BYTES, SAMPLE_RATE_HZ
 from bus.messages.base import Message
 from bus.messages.reply import PromptMade
 from bus.messages.speech import SpeechEnded, SpeechSkipped, TranscriptFinal
 from bus.messages.turn import TurnFinished
+from bus.messages.voice import VoiceCut, VoiceFinished, VoicePlaying, VoiceStarted
 from bus.recording import Recorded, Sound
 from bus.timings import PARTS, TOTAL_TO_FIRST_TOKEN
 
+SAMPLES_PER_MS: Final = SAMPLE_RATE_HZ // 1000
+VOICE: Final = "voice."
+ROOM_NS: Final = 300_000_000
+LONGEST_NS: Final = 5_000_000_000
+"""How long the assistant's voice is in the room after its last sample, and after the last news of it: as the segmenter has it
+(`actors/vad/duplex.py`)."""
 MAX_MISSING_S: Final = 3600
 """More sound than this is not missing from a recording of ours: silence in its place would fill the memory."""
 
@@ -55,6 +63,8 @@ class Take:
     """The number that its first recorded sample had: not 0, and the source had begun before the recording."""
     pcm: bytearray = field(default_factory=bytearray)
     """Mono int16, 16 kHz; where samples are missing there is silence."""
+    captured_ns: list[int] = field(default_factory=list)
+    """When the last sample of each frame was captured (CLOCK_MONOTONIC); of a missing one, when the one before it was."""
     missing_samples: int = 0
     utterances: dict[int, Utterance] = field(default_factory=dict)
 
@@ -71,30 +81,73 @@ class Take:
             if missing_s > MAX_MISSING_S:
                 raise EarshotError(f"{missing_s} s of the sound of {self.stream} are missing, too many to replay it; is it damaged?")
             self.pcm.extend(bytes(gap_bytes))
+            self.captured_ns += self.captured_ns[-1:] * (gap_bytes // FRAME_BYTES)
             self.missing_samples += gap_bytes // SAMPLE_BYTES
         self.pcm.extend(sound.pcm[max(0, -gap_bytes) :])
+        self.captured_ns += sound.captured_ns[max(0, -gap_bytes) // FRAME_BYTES :]
+
+    def silence(self, since_ns: int, until_ns: int) -> None:
+        """What was captured then was not heard by the segmenter, but for an utterance that was being said already."""
+        said = (
+            (one.first_sample, one.end_sample or one.first_sample + one.skipped_ms * SAMPLES_PER_MS) for one in self.utterances.values()
+        )
+        heard = [range(*samples) for samples in said]
+        for frame in range(bisect_left(self.captured_ns, since_ns), bisect_right(self.captured_ns, until_ns)):
+            if not any(frame * FRAME_SAMPLES in samples for samples in heard):
+                self.pcm[frame * FRAME_BYTES : (frame + 1) * FRAME_BYTES] = bytes(FRAME_BYTES)
 
     def utterance(self, first_sample: int) -> Utterance:
         relative = first_sample - self.begin_sample
         return self.utterances.setdefault(relative, Utterance(relative))
 
 
-def takes(recorded: Iterable[Recorded]) -> list[Take]:
+def takes(recorded: Iterable[Recorded], half_duplex: str = "") -> list[Take]:
     """Everything that has sound, in the order in which it began. What was heard before the recording began is left out.
+
+    `half_duplex`: the stream whose segmenter was deaf while the assistant's voice sounded, if there is one. A replay speaks at times of its
+    own and is not heard, so in the sound of that stream there is silence then.
 
     Raise EarshotError when more than an hour of sound is missing in between."""
     found: dict[tuple[str, str], Take] = {}
     events: dict[tuple[str, str], list[Message]] = defaultdict(list)
+    voice: list[Message] = []
     for item in recorded:
         if isinstance(item.what, Sound):
             sound = item.what
             take = found.setdefault((sound.stream, sound.epoch), Take(sound.stream, sound.epoch, sound.first_sample))
             take.add(sound)
-        elif (turn := _turn_of(item.what)) is not None:
+            continue
+        if item.what.topic.startswith(VOICE):
+            voice.append(item.what)
+        if (turn := _turn_of(item.what)) is not None:
             events[turn[0], turn[1]].append(item.what)
     for key, take in found.items():
         _gather(take, events[key])
+        if take.stream == half_duplex:
+            for since_ns, until_ns in voice_heard(voice):
+                take.silence(since_ns, until_ns)
     return list(found.values())
+
+
+def voice_heard(messages: Iterable[Message]) -> list[tuple[int, int]]:
+    """When the assistant's voice was in the room: since and until, monotonic, ns."""
+    found: list[tuple[int, int]] = []
+    for message in messages:
+        match message.body:
+            case VoiceStarted(at_ns=at_ns):
+                since_ns, until_ns = at_ns, at_ns + LONGEST_NS
+            case VoicePlaying(since_ns=since_ns, at_ns=at_ns):
+                until_ns = at_ns + LONGEST_NS
+            case VoiceFinished(at_ns=at_ns) | VoiceCut(at_ns=at_ns) if found:
+                found[-1] = found[-1][0], at_ns + ROOM_NS
+                continue
+            case _:
+                continue
+        if found and since_ns <= found[-1][1]:
+            found[-1] = found[-1][0], until_ns
+        else:
+            found.append((since_ns, until_ns))
+    return found
 
 
 def outcomes(recorded: Iterable[Recorded], begin_sample: int = 0) -> dict[int, Utterance]:

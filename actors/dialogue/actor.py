@@ -11,7 +11,6 @@ from actors.dialogue.phrases import command_of
 from actors.dialogue.silence import Silence
 from actors.dialogue.turns import HANDLED, Step, next_step
 from actors.dialogue.wake import Woken
-from actors.echo import hears_itself
 from actors.vad.endpoint import Words
 from bus.limits import MAX_NAME_CHARS
 from bus.messages.jobs import Answered, AnyWork, Heard, Job, LookedBack, Remember, Say
@@ -44,7 +43,7 @@ class Dialogue:
         self._words = Words(runtime.settings.whisper.language)
         self._has_voice = runtime.settings.tts.engine != "none"
         self._own_voice = OwnVoice()
-        self._hears_itself = hears_itself(runtime.settings)
+        self._hears_itself = runtime.settings.hears_itself
         if self._hears_itself:
             runtime.subscribe("voice.", self._on_voice)
         self._woken = Woken(self._manner.follow_up_ms)

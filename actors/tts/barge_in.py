@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 
 from actors.dialogue.manner import phrases_of
 from actors.dialogue.phrases import command_of
-from actors.echo import hears_itself
 from actors.tts.interruption import Interruption, Verdict
 from bus.messages.speech import SpeechConfirmed, SpeechEnded, SpeechSkipped, SpeechStarted, TranscriptPartial
 
@@ -30,7 +29,7 @@ class BargeIn:
         self._act = act
         self._clock = runtime.clock
         self._phrases = phrases_of(settings.dialogue, settings.whisper.language)
-        self._room = settings.mic.stream if hears_itself(settings) else None  # the stream that has our own voice in it
+        self._room = settings.mic.stream if settings.hears_itself else None  # the stream that has our own voice in it
         self._longest_ns = round((settings.vad.maximum_s + LATE_S) * 1e9)
         self._interruption = Interruption(settings.interruption.min_words, runtime.clock.monotonic_ns)
         self._open: dict[str, tuple[Message, int]] = {}  # by stream: the newest word of an utterance that is not over, and since when

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from actors.echo import hears_itself
 from actors.vad.duplex import VoiceGate
 from actors.vad.ear import Ear
 from actors.vad.endpoint import Endpointer, Policy, SilenceLimits, Words
@@ -128,7 +127,7 @@ class Vad:
 
 def is_half_duplex(settings: Settings) -> bool:
     """Whether the microphone would hear the voice, and nobody takes that away."""
-    return settings.speaker.duplex == "half" and hears_itself(settings)
+    return settings.speaker.duplex == "half" and settings.hears_itself
 
 
 def segmenter_config(settings: VadSettings) -> SegmenterConfig:

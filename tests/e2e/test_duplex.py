@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from pathlib import Path
@@ -44,6 +45,26 @@ def test_a_microphone_that_hears_the_loudspeaker_does_not_have_the_assistant_ans
                 turn = next_turn(events)
                 assert words(turn.transcript) == words("what is two plus three")
                 assert (turn.state, turn.detail) == ("answered", "")
+
+
+def test_a_replay_does_not_hear_the_answers_that_the_microphone_was_deaf_for(tmp_path: Path) -> None:
+    recording = str(tmp_path / "room.mcap")
+    with (
+        tempfile.TemporaryDirectory(prefix="ear") as directory,
+        virtual_microphone(Path(directory)) as audio,
+        VoiceServer().running() as voice,
+    ):
+        voice.body = wav_of(spoken("joke-slt.wav"))
+        audio.control("load-module", "module-remap-source", "master=spk.monitor", "source_name=room")
+        audio.control("set-default-source", "room")
+        with assistant(*DEVICES, f"tts.url={voice.url}") as running, running.events("turn.finished") as events:
+            running.run("record", recording, "--detach")
+            for _ in range(2):
+                audio.play(spoken("sum-rms.wav"), SAMPLE_RATE_HZ)
+                next_turn(events)
+            running.run("record", "stop")
+            found = [json.loads(line) for line in running.run("replay", recording, "--json").stdout.splitlines()]
+    assert [(stretch["differs"], words(stretch["after"]["transcript"])) for stretch in found] == [([], words("what is two plus three"))] * 2
 
 
 def test_who_speaks_into_an_answer_silences_it_and_is_answered() -> None:

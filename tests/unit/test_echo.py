@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.echo import FEWEST_WORDS, hears_itself, is_echo
+from actors.echo import FEWEST_WORDS, is_echo
 from tests.fakes.audio_instance import settings
 
 SPOKEN = "Your package is on its way. It will be there tomorrow morning, and you can call Peter if it is late."
@@ -68,7 +68,7 @@ def test_an_answer_to_our_question_with_our_words_is_not_ours() -> None:
     ],
 )
 def test_only_what_comes_from_the_room_of_the_loudspeaker_has_its_voice_in_it(source: str, output: str, engine: str, hears: bool) -> None:
-    assert hears_itself(settings(mic={"source": source}, speaker={"output": output}, tts={"engine": engine})) is hears
+    assert settings(mic={"source": source}, speaker={"output": output}, tts={"engine": engine}).hears_itself is hears
 
 
 @given(st.text())

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bus.addresses import Addresses
-from supervisor.replay import private_settings
+from supervisor.replay import half_duplex_stream, private_settings
 
 
 def test_a_replay_listens_at_no_address_of_the_assistant_that_was_recorded(tmp_path: Path) -> None:
@@ -31,3 +32,20 @@ def test_a_replay_is_not_heard_and_writes_into_no_file_of_the_users(pace: str, t
     sound.touch()
     found = private_settings(Addresses(tmp_path / "run", tmp_path / "state"), sound, "mic", pace, recorded)
     assert (found.tts.engine, found.speaker.output, found.speaker.pace) == ("espeak", "none", pace)
+
+
+@pytest.mark.parametrize(
+    ("recorded", "stream"),
+    [
+        ({}, "mic"),
+        ({"mic": {"source": "stdin", "stream": "den"}}, "den"),
+        ({"speaker": {"duplex": "full"}}, ""),
+        ({"mic": {"source": "file"}}, ""),
+        ({"tts": {"engine": "none"}}, ""),
+        ({"of": "another version"}, ""),
+    ],
+)
+def test_which_stream_was_not_heard_while_the_voice_sounded_is_known_by_the_recorded_configuration(
+    recorded: dict[str, Any], stream: str
+) -> None:
+    assert half_duplex_stream(recorded) == stream

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.vad import duplex
 from bus.clock import ManualClock
 from bus.codec import Stamp, decode
 from bus.errors import EarshotError
+from bus.limits import FRAME_BYTES
 from bus.messages.base import Body
 from bus.messages.reply import PromptMade, PromptMessage
 from bus.messages.speech import SpeechEnded, SpeechSkipped, TranscriptFinal
 from bus.messages.turn import TurnFinished, TurnRecord
+from bus.messages.voice import VoiceFinished, VoicePlaying, VoiceStarted
 from bus.recording import Recorded, Sound
-from supervisor.takes import Utterance, compare, latency_ms, takes
+from supervisor.takes import LONGEST_NS, ROOM_NS, Utterance, compare, latency_ms, takes
 
 FRAME = bytes(range(240)) * 4
 STAMP = Stamp("x", "1", ManualClock())
@@ -77,6 +82,49 @@ def test_more_missing_sound_than_fits_into_memory_is_told_in_one_line() -> None:
         takes([sound(0), *(sound(at * half_an_hour) for at in range(1, 4))])
     (take,) = takes([sound(0), sound(half_an_hour)])
     assert take.missing_samples == half_an_hour - 480
+
+
+def at(*captured_ns: int) -> Recorded:
+    return Recorded(0, Sound("mic", "e", 0, captured_ns, FRAME * len(captured_ns)))
+
+
+def heard_frames(*recorded: Recorded) -> list[bool]:
+    """Of each frame, whether there is sound in it."""
+    (take,) = takes(recorded, half_duplex="mic")
+    return [any(take.pcm[begin : begin + FRAME_BYTES]) for begin in range(0, len(take.pcm), FRAME_BYTES)]
+
+
+S: Final = 1_000_000_000
+
+
+def test_where_the_segmenter_was_deaf_for_the_assistants_own_voice_there_is_silence() -> None:
+    sound = at(1 * S, 2 * S, 3 * S, 4 * S, 5 * S)
+    started, finished = (
+        event("mic-e-0", body) for body in (VoiceStarted(attempt=1, at_ns=2 * S), VoiceFinished(attempt=1, at_ns=4 * S - 1))
+    )
+    assert heard_frames(sound, started, finished) == [True, False, False, False, True]
+    (take,) = takes([sound, started, finished])
+    assert bytes(take.pcm) == FRAME * 5, "with a headset, or in another stream"
+
+
+def test_an_utterance_that_was_begun_before_the_voice_is_whole() -> None:
+    ended = event("mic-e-480", SpeechEnded(first_sample=480, end_sample=1440, speech_ms=30))
+    assert heard_frames(at(1 * S, 2 * S, 3 * S, 4 * S), event("x", VoiceStarted(attempt=1, at_ns=3 * S)), ended) == [
+        True,
+        True,
+        True,
+        False,
+    ]
+
+
+def test_of_a_voice_whose_beginning_or_end_was_not_recorded_the_rest_is_known() -> None:
+    playing = event("x", VoicePlaying(attempt=1, since_ns=2 * S, at_ns=3 * S))
+    assert heard_frames(at(1 * S, 2 * S, 8 * S, 9 * S), playing) == [True, False, False, True]
+    assert heard_frames(at(1 * S, 2 * S), event("x", VoiceFinished(attempt=1, at_ns=2 * S))) == [True, True]
+
+
+def test_a_replay_is_deaf_for_as_long_as_the_segmenter_was() -> None:
+    assert (ROOM_NS, LONGEST_NS) == (duplex.ROOM_NS, duplex.LONGEST_NS)
 
 
 def said(first_sample: int, text: str = "Hi.", length: int = 960, **fields: object) -> Utterance:
