@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from itertools import count
 
@@ -25,7 +25,7 @@ from supervisor.modules import command
 from supervisor.placement import plan
 from supervisor.topology import format_cpu_list, this_machine
 
-ROUNDS = 8
+ROUNDS = 12
 TURNS = 10
 GOAL_RATIO = 1.2
 AHEAD_EVERY_S = 0.25
@@ -37,7 +37,14 @@ SEED = 5
 
 def measure() -> list[Result]:
     """How long a turn's transcription takes, from its submission until the turn manager has it, in turns with work ahead and without."""
-    sets = plan(this_machine()).whisper
+    topology = this_machine()
+    pools = [plan(topology).whisper]
+    if len(pools[0]) == 1:  # a small machine: the least pool in which what is wanted finds a worker free
+        pools.append(plan(topology, workers=2).whisper)
+    return [result for sets in pools for result in _beside_work_ahead(sets)]
+
+
+def _beside_work_ahead(sets: Sequence[tuple[int, ...]]) -> Iterator[Result]:
     with ExitStack() as stack:
         addresses = stack.enter_context(actors("broker", "dispatcher"))
         for number, cpus in enumerate(sets, 1):
@@ -50,20 +57,19 @@ def measure() -> list[Result]:
         for _ in range(ROUNDS):
             for ahead, found in took_ms.items():
                 found += [room.turn(ahead=ahead) for _ in range(TURNS)]
-    return [
-        against(
+    pool = f"× {len(sets)}"
+    for percent in (50, 99):
+        yield against(
             percentile(took_ms[False], percent),
-            name=f"final beside work ahead p{percent}",
+            name=f"final beside work ahead {pool} p{percent}",
             value=percentile(took_ms[True], percent),
             unit="ms",
             meaning=f"submission of an utterance → transcript with the turn manager, while another stream has its pauses transcribed "
-            f"ahead ({room.made_ahead} times), {len(sets)} Whisper workers; beside the same without"
+            f"ahead ({room.made_ahead} times); beside the same without"
             if percent == 50
             else "",
             goal_ratio=GOAL_RATIO,
         )
-        for percent in (50, 99)
-    ]
 
 
 class _Room:
