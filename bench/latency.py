@@ -5,43 +5,32 @@ Both hear the same sentences at the pace of a microphone, with the same Whisper 
 
 from __future__ import annotations
 
-import json
-import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any, Self
-
-import zmq
 
 from actors.rehearsal_llm.actor import PORT_FILE
 from bench import tutorial
-from bench.instance import Assistant, BenchError, actors, answer, assistant, child, running
+from bench.instance import BenchError, actors, answer, assistant, child, running
+from bench.listener import Hearing, Listener
 from bench.models import REHEARSAL
 from bench.result import Result, at_least, percentile
 from bench.spoken import PAUSED, PLAIN, Outcome, Piece, SpokenFile, judge, read_pcm, spoken_files
-from bus.audio import AudioReader, Frame
-from bus.codec import Stamp
-from bus.events import Publisher, Subscriber, wait_until_heard
-from bus.limits import FRAME_SAMPLES, SAMPLE_RATE_HZ
-from bus.messages.base import Message
+from bus.limits import SAMPLE_RATE_HZ
 from bus.messages.reply import ReplyDelta
 from bus.messages.speech import SpeechSkipped, TranscriptFinal
 from bus.settings import load_resolved
 from bus.timings import AHEAD, TOTAL_TO_FIRST_TOKEN
-from supervisor.modules import command, environ
+from supervisor.modules import command
 
-STREAM = "bench"
 PRESET = "command"
 """What an assistant has that is not told otherwise."""
 GOALS_S = {50: 0.30, 90: 0.40}
 SOONER_GOAL = 5.0
 READY_GOAL_MS, READY_SHARE_GOAL = 10.0, 95.0
 FILE_S = 600.0
-CONNECT_S = 5.0
-LOOK_MS = 100
 SERVED = "rehearsal"
+TOPICS = (ReplyDelta.topic, SpeechSkipped.topic, TranscriptFinal.topic)
 
 
 @dataclass
@@ -185,66 +174,54 @@ def _ready(ours: Run) -> list[Result]:
 
 def _ours(files: Sequence[SpokenFile]) -> Run:
     found = Run()
-    with assistant(f"vad.preset={PRESET}") as running, _Listener(running) as listener:
+    with assistant(f"vad.preset={PRESET}") as running, Listener(running, TOPICS) as listener:
         pause_ms = load_resolved(running.addresses.config).vad.pause_ms
         for spoken in files:
-            heard = listener.hear(spoken)
-            found.outcomes += judge(spoken.sentences, heard.pieces(), [heard.at_ns(sentence.end) for sentence in spoken.sentences])
-            found.ready_ms += heard.ready_ms(pause_ms)
+            heard = listener.hear(spoken.path)
+            found.outcomes += judge(spoken.sentences, pieces_of(heard), [heard.at_ns(sentence.end) for sentence in spoken.sentences])
+            found.ready_ms += ready_ms(heard, pause_ms)
     return found
 
 
-@dataclass
-class Hearing:
-    """One file heard by the assistant: what was told meanwhile, and what became of each turn."""
+def pieces_of(heard: Hearing) -> list[Piece]:
+    """All utterances, and what was too short to be one."""
+    told_ns, decided_ns = _told_ns(heard), _decided_ns(heard)
+    turns = [
+        Piece(first_sample(turn["turn"]), turn["transcript"], told_ns.get(turn["turn"]), decided_ns.get(turn["turn"]))
+        for turn in heard.turns
+    ]
+    skipped = [message.body.first_sample for message in heard.messages if isinstance(message.body, SpeechSkipped)]
+    return turns + [Piece(sample, "", None) for sample in skipped]
 
-    zero_ns: int | None = None
-    """When the file's first sample would have been spoken, monotonic: delays only add, so the earliest that any frame tells."""
-    messages: list[Message] = field(default_factory=list)
-    turns: list[dict[str, Any]] = field(default_factory=list)
 
-    def at_ns(self, sample: int) -> int:
-        """When that sample was heard. Raise BenchError when no sound was."""
-        if self.zero_ns is None:
-            raise BenchError("the assistant's source was not heard")
-        return self.zero_ns + sample * 1_000_000_000 // SAMPLE_RATE_HZ
+def _told_ns(heard: Hearing) -> dict[str, int]:
+    """When the first word of each turn's answer was told: of its newest attempt, which alone counts."""
+    found: dict[str, tuple[int, int]] = {}
+    for message in heard.messages:
+        if isinstance(message.body, ReplyDelta):
+            turn = message.envelope.turn
+            attempt, _ = found.get(turn, (-1, 0))
+            if message.body.attempt > attempt:
+                found[turn] = (message.body.attempt, message.envelope.mono_ns)
+    return {turn: mono_ns for turn, (_, mono_ns) in found.items()}
 
-    def pieces(self) -> list[Piece]:
-        """All utterances, and what was too short to be one."""
-        told_ns, decided_ns = self._told_ns(), self._decided_ns()
-        turns = [
-            Piece(first_sample(turn["turn"]), turn["transcript"], told_ns.get(turn["turn"]), decided_ns.get(turn["turn"]))
-            for turn in self.turns
-        ]
-        skipped = [message.body.first_sample for message in self.messages if isinstance(message.body, SpeechSkipped)]
-        return turns + [Piece(sample, "", None) for sample in skipped]
 
-    def _told_ns(self) -> dict[str, int]:
-        """When the first word of each turn's answer was told: of its newest attempt, which alone counts."""
-        found: dict[str, tuple[int, int]] = {}
-        for message in self.messages:
-            if isinstance(message.body, ReplyDelta):
-                turn = message.envelope.turn
-                attempt, _ = found.get(turn, (-1, 0))
-                if message.body.attempt > attempt:
-                    found[turn] = (message.body.attempt, message.envelope.mono_ns)
-        return {turn: mono_ns for turn, (_, mono_ns) in found.items()}
+def _decided_ns(heard: Hearing) -> dict[str, int]:
+    """When the end of each turn that was answered was decided: so long before its first word as its times say."""
+    told_ns = _told_ns(heard)
+    known = {turn["turn"]: turn["timings_ms"] for turn in heard.turns if turn["turn"] in told_ns}
+    return {
+        name: told_ns[name] - round((timings_ms[TOTAL_TO_FIRST_TOKEN] - timings_ms["endpoint_wait"]) * 1e6)
+        for name, timings_ms in known.items()
+        if {TOTAL_TO_FIRST_TOKEN, "endpoint_wait"} <= timings_ms.keys()
+    }
 
-    def _decided_ns(self) -> dict[str, int]:
-        """When the end of each turn that was answered was decided: so long before its first word as its times say."""
-        told_ns = self._told_ns()
-        known = {turn["turn"]: turn["timings_ms"] for turn in self.turns if turn["turn"] in told_ns}
-        return {
-            name: told_ns[name] - round((timings_ms[TOTAL_TO_FIRST_TOKEN] - timings_ms["endpoint_wait"]) * 1e6)
-            for name, timings_ms in known.items()
-            if {TOTAL_TO_FIRST_TOKEN, "endpoint_wait"} <= timings_ms.keys()
-        }
 
-    def ready_ms(self, pause_ms: int) -> list[float]:
-        """How long after the end was decided each transcript was told, of the turns in whose silence there was time for it."""
-        decided_ns, fitting = self._decided_ns(), {turn["turn"] for turn in self.turns if fits(turn["timings_ms"], pause_ms)}
-        told = [one.envelope for one in self.messages if isinstance(one.body, TranscriptFinal)]
-        return [(one.mono_ns - decided_ns[one.turn]) / 1e6 for one in told if one.turn in fitting & decided_ns.keys()]
+def ready_ms(heard: Hearing, pause_ms: int) -> list[float]:
+    """How long after the end was decided each transcript was told, of the turns in whose silence there was time for it."""
+    decided_ns, fitting = _decided_ns(heard), {turn["turn"] for turn in heard.turns if fits(turn["timings_ms"], pause_ms)}
+    told = [one.envelope for one in heard.messages if isinstance(one.body, TranscriptFinal)]
+    return [(one.mono_ns - decided_ns[one.turn]) / 1e6 for one in told if one.turn in fitting & decided_ns.keys()]
 
 
 def fits(timings_ms: Mapping[str, float], pause_ms: int) -> bool:
@@ -258,59 +235,6 @@ def fits(timings_ms: Mapping[str, float], pause_ms: int) -> bool:
 def first_sample(turn: str) -> int:
     """Where the utterance begins that a turn is named after."""
     return int(turn.rpartition("-")[2])
-
-
-class _Listener:
-    """Hears what the assistant hears and what it says about it."""
-
-    def __init__(self, running: Assistant) -> None:
-        self._addresses = running.addresses
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._stamp = Stamp("bench", "1")
-
-    def __enter__(self) -> Self:
-        publisher = Publisher(self._context, self._addresses.events_in, self._stamp)
-        topics = (ReplyDelta.topic, SpeechSkipped.topic, TranscriptFinal.topic)
-        self._subscriber = Subscriber(self._context, self._addresses.events_out, topics)
-        wait_until_heard(publisher, self._subscriber, CONNECT_S)
-        publisher.close()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._subscriber.close()
-        self._context.term()
-
-    def hear(self, spoken: SpokenFile) -> Hearing:
-        """Let the assistant hear a file at its own pace, through a source like any other. Raise BenchError when it cannot."""
-        argv = command("supervisor.cli", "hear", "--json", "--pace", "real", "--stream", STREAM, str(spoken.path))
-        found = Hearing()
-        reader = AudioReader(self._context, self._addresses, STREAM, self._stamp)
-        with tempfile.TemporaryFile("w+") as output:
-            process = subprocess.Popen(argv, env={**environ(), **self._addresses.environ}, stdout=output, text=True)
-            try:
-                self._follow(process, reader, found)
-            finally:
-                process.kill()
-                process.wait()
-                reader.close()
-            output.seek(0)
-            found.turns = [json.loads(line) for line in output]
-        if process.returncode != 0:
-            raise BenchError(f"`supervisor hear` ended with status {process.returncode} after {len(found.turns)} turns")
-        return found
-
-    def _follow(self, process: subprocess.Popen[str], reader: AudioReader, found: Hearing) -> None:
-        poller = zmq.Poller()
-        for socket in (reader.live, reader.history, self._subscriber.socket):
-            poller.register(socket, zmq.POLLIN)
-        while process.poll() is None:
-            if not poller.poll(LOOK_MS):
-                reader.tick()
-            for heard in reader.read():
-                if isinstance(heard, Frame):
-                    begin_ns = heard.captured_ns - (heard.first_sample + FRAME_SAMPLES) * 1_000_000_000 // SAMPLE_RATE_HZ
-                    found.zero_ns = begin_ns if found.zero_ns is None else min(found.zero_ns, begin_ns)
-            found.messages += self._subscriber.receive()
 
 
 # -- the tutorials' -----------------------------------------------------------------------------------------------

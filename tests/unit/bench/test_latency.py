@@ -8,7 +8,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from bench.latency import Hearing, first_sample, fits
+from bench.latency import first_sample, fits, pieces_of, ready_ms
+from bench.listener import Hearing
 from bench.sound import seconds
 from bench.spoken import PAUSED, PLAIN, Outcome, Piece, Sentence, judge, plain_words, read_pcm, spoken_files
 from bench.tutorial import MINIMUM_SPEECH_S, SILENCE_LIMIT_S, Answer, Tutorial, shortest_speech_s
@@ -85,7 +86,7 @@ def test_only_the_newest_attempt_at_an_answer_counts_and_of_it_the_first_word() 
     messages = [told(ReplyDelta(attempt=number, index=index, text="x")) for number, index in ((1, 0), (2, 0), (2, 1), (1, 1))]
     turn = {"turn": "bench-1a2b3c4d-480", "transcript": "yes", "timings_ms": {}}
     hearing = Hearing(messages=[*messages, told(SpeechSkipped(first_sample=960, speech_ms=90, minimum_ms=800))], turns=[turn])
-    assert hearing.pieces() == [Piece(480, "yes", messages[1].envelope.mono_ns), Piece(960, "", None)]
+    assert pieces_of(hearing) == [Piece(480, "yes", messages[1].envelope.mono_ns), Piece(960, "", None)]
 
 
 def test_the_end_was_decided_so_long_before_the_first_word_as_the_times_of_the_turn_say() -> None:
@@ -94,12 +95,12 @@ def test_the_end_was_decided_so_long_before_the_first_word_as_the_times_of_the_t
     word_ns = word.envelope.mono_ns
     timings = {"endpoint_wait": 240.0, "transcribe": 0.0, "transcribe_ahead": 80.0, "total_to_first_token": 300.0}
     hearing = Hearing(messages=[final, word], turns=[{"turn": word.envelope.turn, "transcript": "yes", "timings_ms": timings}])
-    (piece,) = hearing.pieces()
+    (piece,) = pieces_of(hearing)
     assert piece.decided_ns == word_ns - 60_000_000
     outcome, _ = judge([FIRST, SECOND], [piece], [word_ns - 310_000_000, word_ns])
     assert outcome.wait_s == pytest.approx(0.31)
     assert outcome.decided_s == pytest.approx(0.25)
-    (late_ms,) = hearing.ready_ms(pause_ms=150)
+    (late_ms,) = ready_ms(hearing, pause_ms=150)
     assert late_ms <= 60, "the transcript was told before the first word"
 
 
