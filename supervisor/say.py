@@ -17,6 +17,7 @@ BEGIN_S: Final = 15.0
 PER_CHARACTER_S: Final = 0.3
 """No voice takes longer for one."""
 VOICE: Final = "tts"
+SPEAKER: Final = "speaker"
 
 
 def say(addresses: Addresses, text: str) -> None:
@@ -34,6 +35,11 @@ def say(addresses: Addresses, text: str) -> None:
                 case VoiceFinished():
                     return
                 case VoiceCut():
-                    raise EarshotError("it was stopped before its end; see `supervisor status`")
+                    break
     what = "it was not heard to its end" if has_begun else "nothing was heard of it"
-    raise EarshotError(f"{what}; see `supervisor status`")
+    raise EarshotError("; ".join([what, *(troubles(addresses) or ["see `supervisor logs tts`"])]))
+
+
+def troubles(addresses: Addresses) -> list[str]:
+    """Why the voice cannot be heard just now, as far as its actors know."""
+    return [actor.trouble for actor in status(addresses).actors if actor.actor in (VOICE, SPEAKER) and actor.trouble]

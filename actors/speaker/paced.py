@@ -55,7 +55,7 @@ class Paced:
             if self._sink is not None:
                 self._sink.begin(rate_hz)
         except OSError as error:
-            self._trouble = f"what is spoken cannot be written: {error.strerror or error}"
+            self._trouble = _unwritten(error)
         else:
             self._trouble = ""
 
@@ -97,7 +97,7 @@ class Paced:
             if self._sink is not None and not self._trouble:
                 self._sink.write(bytes(self._pcm[: samples * SAMPLE_BYTES]))
         except OSError as error:
-            self._trouble = f"what is spoken cannot be written: {error.strerror or error}"
+            self._trouble = _unwritten(error)
         if self._trouble:
             return
         del self._pcm[: samples * SAMPLE_BYTES]
@@ -134,7 +134,7 @@ class WavFile:
             os.pwrite(self._fd, wav_header(rate_hz, 0), 0)
             self.size_bytes = HEADER_BYTES
         elif len(header) < HEADER_BYTES or header[:4] + header[8:28] != (wanted := wav_header(rate_hz, 0))[:4] + wanted[8:28]:
-            raise OSError(f"{self._path} is no WAV file of mono int16 at {rate_hz} Hz; remove it, or set speaker.file to another")
+            raise OSError(f"{self._path} is no WAV file of mono int16 at {rate_hz} Hz; remove it or take another")
 
     def write(self, pcm: bytes) -> None:
         assert self._fd is not None
@@ -148,6 +148,11 @@ class WavFile:
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
+
+
+def _unwritten(error: OSError) -> str:
+    where = f" into {error.filename}" if error.filename else ""
+    return f"what is spoken cannot be written{where}: {error.strerror or error}; see speaker.file"
 
 
 def wav_header(rate_hz: int, data_bytes: int) -> bytes:

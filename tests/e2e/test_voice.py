@@ -64,3 +64,13 @@ def test_without_a_voice_saying_something_is_an_error_that_says_so() -> None:
         done = running.run("say", "Hello.", check=False)
         assert done.returncode != 0
         assert 'tts.engine is "none"' in done.stderr
+
+
+def test_of_words_that_could_not_be_said_the_reason_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "said.wav"
+    file.write_text("no sound at all, but something of the user's")
+    with assistant(*options(file)) as running:
+        done = running.run("say", "Hello.", check=False)
+        assert done.returncode != 0
+        assert f"{file} is no WAV file" in done.stderr
+    assert file.read_text().endswith("the user's")
