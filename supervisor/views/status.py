@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from bus.losses import MEANINGS
 from bus.messages.control import ActorInfo, ControlState
@@ -13,14 +14,13 @@ from bus.messages.control import ActorInfo, ControlState
 if TYPE_CHECKING:
     from rich.console import Group
 
-FIELDS: Final = ("actor", "state", "pid", "incarnation", "restarts", "up_s", "phase", "cpus", "rss_bytes", "last_exit", "losses")
 WIDTH_ELSEWHERE: Final = 140
 _COLOURS: Final = {"ready": "green", "failed": "red", "stopped": "dim"}
 
 
 def json_line(actor: ActorInfo) -> str:
     """One actor as one line of JSON."""
-    return json.dumps({field: getattr(actor, field) for field in FIELDS}, ensure_ascii=False)
+    return msgspec.json.encode(actor).decode()
 
 
 def watch(ask: Callable[[], ControlState], interval_s: float) -> None:

@@ -44,7 +44,9 @@ def test_status_as_json_has_the_promised_fields_and_no_others() -> None:
         "cpus": "0-4",
         "rss_bytes": 31_000_000,
         "last_exit": "signal SIGKILL",
+        "detail": "following mic",
         "losses": {},
+        "trouble": "",
     }
 
 
