@@ -31,6 +31,7 @@ Table = dict[str, Any]
 
 _FILE_KEYS: Final = (
     ("mic", "file"),
+    ("vad", "turn_model"),
     ("speaker", "file"),
     ("memory", "database"),
     ("rehearsal_llm", "script"),
@@ -436,7 +437,12 @@ def _network_contradictions(settings: Settings) -> Iterator[tuple[tuple[str, ...
 
 
 def _model_contradictions(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
-    model = settings.whisper.model
+    model, language = settings.whisper.model, settings.whisper.language
+    if model.endswith(".en") and language not in ("", "en"):
+        yield (
+            ("whisper.language", "whisper.model"),
+            f'is {_shown(language)}, and {_shown(model)} knows English only; take one without ".en"',
+        )
     if not _is_path(model):
         return
     if not Path(model).is_dir():

@@ -84,6 +84,13 @@ class Engine:
             raise SetupError(
                 f"cannot load the Whisper model in {path}: {error}; set whisper.model, whisper.device or whisper.compute_type"
             ) from None
+        known = self._model.supported_languages
+        if settings.language and settings.language not in known:
+            knows = "English only" if known == ["en"] else f"{len(known)} others"
+            raise SetupError(
+                f"the Whisper model in {path} does not know the language {settings.language!r}, but {knows}; "
+                "set whisper.language, or a whisper.model that has no .en in its name"
+            )
         self._voice = get_vad_model()
         begun_s = time.monotonic()
         # The first run allocates; no speaker should wait for that. The full window: it may be needed, and deadlines count in it.

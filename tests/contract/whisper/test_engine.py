@@ -87,5 +87,10 @@ def test_a_damaged_model_is_told_with_advice(tmp_path: Path) -> None:
         Engine(str(tmp_path), WhisperSettings(), threads=1)
 
 
+def test_a_language_that_the_model_does_not_know_is_told_with_advice() -> None:
+    with pytest.raises(SetupError, match=r"does not know the language 'de', but English only; set whisper.language"):
+        Engine(str(MODEL), WhisperSettings(language="de"), threads=1)
+
+
 def test_an_utterance_without_any_sound_is_silence(engine: Engine) -> None:
     assert engine.look(b"").voice_prob < 0.5

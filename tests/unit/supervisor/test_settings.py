@@ -158,10 +158,11 @@ def test_relative_paths_start_from_the_folder_of_their_file(write: WriteFile, tm
     (tmp_path / "hello.wav").touch()
     path = write(
         '[mic]\nsource = "file"\nfile = "hello.wav"\n[whisper]\nmodel = "model"\n'
-        '[memory]\ndatabase = "../m.db"\n[instance]\nruntime_dir = "run"\n'
+        '[memory]\ndatabase = "../m.db"\n[instance]\nruntime_dir = "run"\n[vad]\nturn_model = "hello.wav"\n'
     )
     settings = load([path], environ=HOME)
     assert settings.mic.file == str(tmp_path / "hello.wav")
+    assert settings.vad.turn_model == settings.mic.file
     assert settings.whisper.model == str(tmp_path / "model")
     assert settings.memory.database == str(tmp_path.parent / "m.db")
     assert settings.instance.runtime_dir == str(tmp_path / "run")
@@ -173,6 +174,12 @@ def test_a_model_name_with_a_slash_stays_a_name(write: WriteFile) -> None:
 
 
 # Errors
+
+
+def test_a_language_that_the_model_by_its_name_does_not_know_is_an_error(write: WriteFile) -> None:
+    path = write('[whisper]\nlanguage = "de"\n')
+    assert errors(path) == ['my.toml:2: whisper.language: is "de", and "medium.en" knows English only; take one without ".en"']
+    assert load([path], ["whisper.model=medium"], HOME).whisper.language == "de"
 
 
 def test_every_error_is_told_at_once_with_its_line(write: WriteFile) -> None:
