@@ -16,17 +16,19 @@ SOURCE: Final = "source"
 TAP: Final = "tap"
 CONSOLE: Final = "console"
 ACTORS: Final = (
-    *("broker", "dispatcher", "vad", "whisper-1", "whisper-2", "dialogue", "memory", "llm", "rehearsal-llm", "recorder"),
+    *("broker", "dispatcher", "vad", "whisper-1", "whisper-2", "dialogue", "memory", "llm", "rehearsal-llm", "tts", "speaker", "recorder"),
     *(SOURCE, CONSOLE, TAP, LAUNCHER),
 )
 MODEL_ACTORS: Final = ("whisper-1", "whisper-2")
 """They load a model before they are ready, so nothing is promised of how soon that is."""
 
+STAGES: Final = ("transcribe", "heard", "recall", "answer", "answered", "say", "remember")
 MOMENTS: Final = (
     *("speech.started", "speech.ended", "transcript.final", "reply.started", "reply.delta", "reply.finished", "turn.finished"),
+    *("voice.started", "voice.finished"),
     "transcribe submitted",
-    *(f"{stage} {state}" for stage in ("transcribe", "heard", "recall", "answer", "answered", "remember") for state in ("leased", "done")),
-    *(f"{stage} {state}" for stage in ("transcribe", "heard", "recall", "answer") for state in ("ahead", "committed")),
+    *(f"{stage} {state}" for stage in STAGES for state in ("leased", "done")),
+    *(f"{stage} {state}" for stage in STAGES[:4] for state in ("ahead", "committed")),
 )
 """An event of a turn, or one of its jobs changing hands."""
 

@@ -24,8 +24,11 @@ SETTINGS = (
     "whisper.workers=2",
     "rehearsal_llm.first_token_delay_ms=5",
     "rehearsal_llm.token_delay_ms=1",
+    "tts.engine=espeak",
+    "speaker.output=none",
+    "speaker.pace=fast",
 )
-"""Short silences and quick answers, so that a turn costs little."""
+"""Short silences, quick answers, and a voice that takes no time to be heard, so that a turn costs little."""
 UNNATURAL = (
     "launcher.restart_budget=1000",
     "launcher.restart_window_s=1",
