@@ -27,14 +27,17 @@ from supervisor.client import status
 from supervisor.hear import FAILED_TURNS
 from supervisor.instance import is_running
 from supervisor.views.status import json_line
-from tests.waiting import pump_until, wait_until
+from tests.waiting import DEADLINE_S, pump_until, wait_until
 
 ROOT = Path(__file__).parents[2]
 SPEECH = ROOT / "assets" / "speech"
 CONVERSATION = json.loads((SPEECH / "conversation.json").read_text())["utterances"]
 SENTENCES = [utterance["text"] for utterance in CONVERSATION if utterance["expected"] == "turn"]
 SUPERVISOR = (sys.executable, "-m", "supervisor.cli")
-COMMAND_TIMEOUT_S = 100
+COMMAND_TIMEOUT_S = 150
+"""For a command or a program to come to its end. Only what fails takes so long."""
+PATIENT = "launcher.watchdog_s=20"
+"""A machine that is busy with other things is no reason for a restart."""
 
 
 def words(text: str) -> list[str]:
@@ -113,7 +116,7 @@ class Assistant:
             found = self.status()[actor]
             return bool(found["state"] == "ready" and found["pid"] != but_not_pid)
 
-        wait_until(ready, deadline_s=60)
+        wait_until(ready)
 
     @contextmanager
     def events(self, *topics: str) -> Iterator[Events]:
@@ -121,7 +124,7 @@ class Assistant:
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         publisher = Publisher(context, self.addresses.events_in, Stamp("test", "1"))
         subscriber = Subscriber(context, self.addresses.events_out, topics)
-        wait_until_heard(publisher, subscriber, 20)
+        wait_until_heard(publisher, subscriber, DEADLINE_S)
         try:
             yield Events(subscriber)
         finally:
@@ -137,8 +140,8 @@ class Events:
     def __post_init__(self) -> None:
         self.heard: list[Message] = []
 
-    def wait_for(self, topic: str, deadline_s: float = 60) -> Message:
-        """The next event of that topic."""
+    def wait_for(self, topic: str, deadline_s: float = DEADLINE_S, **fields: object) -> Message:
+        """The next event of that topic whose body has these fields."""
 
         found: list[Message] = []
 
@@ -147,7 +150,7 @@ class Events:
             self.heard.extend(self.subscriber.receive())
             while self.heard and not found:
                 message = self.heard.pop(0)
-                if message.topic == topic:
+                if message.topic == topic and all(getattr(message.body, name) == value for name, value in fields.items()):
                     found.append(message)
 
         pump_until(lambda: found, look, deadline_s=deadline_s)

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.assistant import Assistant, assistant
+from tests.e2e.assistant import PATIENT, Assistant, assistant
 
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Assistant]:
     """One assistant for the tests of a file that do not break it for good."""
-    with assistant() as started:
+    with assistant(PATIENT) as started:
         yield started

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from bus.addresses import Addresses
-from tests.e2e.assistant import SENTENCES, SPEECH, Assistant, assistant, lines, words
+from tests.e2e.assistant import COMMAND_TIMEOUT_S, SENTENCES, SPEECH, Assistant, assistant, lines, words
 from tests.waiting import wait_until
 
 LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
@@ -22,7 +22,10 @@ HOURS_5_S = 5 * 3600
 WATCHDOG_S = 10.0
 """A machine that is busy with other things must not be taken for one whose clock was set."""
 ASLEEP_S = 1.5 * WATCHDOG_S
-OPTIONS = ("rehearsal_llm.first_token_delay_ms=400", "rehearsal_llm.token_delay_ms=60", f"launcher.watchdog_s={WATCHDOG_S}")
+OPTIONS = (
+    *("rehearsal_llm.first_token_delay_ms=400", "rehearsal_llm.token_delay_ms=60", "llm.patience_s=30"),
+    f"launcher.watchdog_s={WATCHDOG_S}",
+)
 
 
 class WallClock:
@@ -67,10 +70,10 @@ def running(clock: WallClock, tmp_path_factory: pytest.TempPathFactory) -> Itera
         sets = [part for option in OPTIONS for part in ("--set", option)]
         with clock.shown():
             process = found.popen("start", "--background", "--config", "config/rehearsal.toml", *sets)
-        wait_until(found.is_ready, deadline_s=100)
+        wait_until(found.is_ready)
         yield found
         process.terminate()
-        process.communicate(timeout=30)
+        process.communicate(timeout=COMMAND_TIMEOUT_S)
 
 
 def heard(running: Assistant, clock: WallClock, name: str, pace: str = "fast") -> subprocess.Popen[str]:
@@ -93,7 +96,7 @@ def test_a_turn_in_which_the_clock_is_set_is_answered_once(running: Assistant, c
         process = heard(running, clock, "sum-rms.wav", "real")
         events.wait_for(moment)
         clock.set(jump_s)
-        out, errors = process.communicate(timeout=100)
+        out, errors = process.communicate(timeout=COMMAND_TIMEOUT_S)
     assert (process.returncode, errors) == (0, "")
     (turn,) = lines(out)
     assert turn["reply"] == "Two plus three is five."
@@ -113,7 +116,7 @@ def test_turns_stay_in_the_order_in_which_they_were_spoken_and_in_each_others_co
         for offset_s in offsets:
             events.wait_for("turn.finished")
             clock.set(offset_s)
-        out, _ = process.communicate(timeout=90)
+        out, _ = process.communicate(timeout=COMMAND_TIMEOUT_S)
     assert [words(turn["transcript"]) for turn in lines(out)] == [words(sentence) for sentence in SENTENCES]
     assert [words(turn["transcript"]) for turn in running.remembered()[before:]] == [words(sentence) for sentence in SENTENCES]
     assert "Your name is Anna." in [turn["reply"] for turn in lines(out)]
@@ -125,9 +128,9 @@ def test_turns_stay_in_the_order_in_which_they_were_spoken_and_in_each_others_co
 def test_forgetting_by_time_goes_by_the_time_that_the_clock_showed_then(running: Assistant, clock: WallClock) -> None:
     running.run("memory", "forget", "--all", "--yes")
     clock.set(-HOURS_5_S)
-    heard(running, clock, "sum-rms.wav").communicate(timeout=100)
+    heard(running, clock, "sum-rms.wav").communicate(timeout=COMMAND_TIMEOUT_S)
     clock.set(0)
-    heard(running, clock, "joke-slt.wav").communicate(timeout=100)
+    heard(running, clock, "joke-slt.wav").communicate(timeout=COMMAND_TIMEOUT_S)
     assert len(running.remembered()) == 2
     assert running.run("memory", "forget", "--before", "1h", "--yes").stdout == "Forgot 1 turn.\n"
     (left,) = running.remembered()
@@ -145,7 +148,7 @@ def test_a_machine_that_slept_in_the_middle_of_a_turn_goes_on_where_it_was() -> 
         wait_until(lambda: time.monotonic() > woken_s)  # the sleep itself is what is tested
         for pid in everybody:
             os.kill(pid, signal.SIGCONT)
-        out, _ = process.communicate(timeout=100)
+        out, _ = process.communicate(timeout=COMMAND_TIMEOUT_S)
         assert process.returncode == 0
         assert [turn["reply"] for turn in lines(out)] == ["Two plus three is five."]
         (again,) = sleeper.hear(SPEECH / "sum-rms.wav")

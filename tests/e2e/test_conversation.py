@@ -12,7 +12,20 @@ import soundfile
 
 from bus.messages.reply import ReplyDelta
 from bus.timings import PARTS
-from tests.e2e.assistant import CONVERSATION, ROOT, SENTENCES, SPEECH, SUPERVISOR, Assistant, everything_in, lines, placed, words
+from tests.e2e.assistant import (
+    COMMAND_TIMEOUT_S,
+    CONVERSATION,
+    PATIENT,
+    ROOT,
+    SENTENCES,
+    SPEECH,
+    SUPERVISOR,
+    Assistant,
+    everything_in,
+    lines,
+    placed,
+    words,
+)
 from tests.waiting import wait_until
 
 
@@ -62,7 +75,7 @@ def test_several_files_are_heard_in_their_order_as_one_stream(running: Assistant
 def test_two_people_can_send_files_at_the_same_time(running: Assistant) -> None:
     first = running.popen("hear", "--json", "--pace", "real", str(SPEECH / "sum-rms.wav"))
     second = running.popen("hear", "--json", "--pace", "real", str(SPEECH / "joke-slt.wav"))
-    heard = [lines(process.communicate(timeout=60)[0]) for process in (first, second)]
+    heard = [lines(process.communicate(timeout=COMMAND_TIMEOUT_S)[0]) for process in (first, second)]
     assert [len(turns) for turns in heard] == [1, 1]
     assert {turns[0]["stream"] for turns in heard} == {"hear", "hear-2"}
     assert "plus" in heard[0][0]["transcript"]
@@ -96,7 +109,7 @@ def test_the_answer_comes_word_by_word_and_the_pieces_are_the_whole(running: Ass
             pieces.append(message.body.text)
             if "".join(pieces).rstrip().endswith("listener."):
                 break
-        (turn,) = lines(process.communicate(timeout=60)[0])
+        (turn,) = lines(process.communicate(timeout=COMMAND_TIMEOUT_S)[0])
     assert len(pieces) > 3
     assert "".join(pieces) == turn["reply"]
 
@@ -155,8 +168,8 @@ def test_what_is_no_sound_gets_one_clear_line_and_the_assistant_goes_on(running:
 def test_the_demo_ends_by_itself_with_a_table_of_its_turns(running: Assistant) -> None:
     before = running.remembered()  # beside a running one, to which it must do nothing
     with placed() as demo:
-        command = [*SUPERVISOR, "start", "--config", "config/demo.toml", "--set", "mic.pace=fast"]
-        done = subprocess.run(command, cwd=ROOT, env=demo.environ, capture_output=True, text=True, timeout=100, check=False)
+        command = [*SUPERVISOR, "start", "--config", "config/demo.toml", "--set", "mic.pace=fast", "--set", PATIENT]
+        done = subprocess.run(command, cwd=ROOT, env=demo.environ, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     for line in ("Listening...", "Skipped short segment (0.", "Transcribing buffered speech...", "AI  : Your name is Anna."):
         assert line in done.stdout

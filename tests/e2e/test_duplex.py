@@ -11,7 +11,7 @@ import soundfile
 
 from bus.limits import SAMPLE_RATE_HZ
 from bus.messages.turn import TurnFinished, TurnRecord
-from tests.e2e.assistant import SPEECH, Events, assistant, words
+from tests.e2e.assistant import PATIENT, SPEECH, Events, assistant, words
 from tests.fakes.virtual_microphone import virtual_microphone
 from tests.fakes.voice_server import VoiceServer, wav_of
 
@@ -39,7 +39,7 @@ def test_a_microphone_that_hears_the_loudspeaker_does_not_have_the_assistant_ans
         voice.body = wav_of(spoken("joke-slt.wav"))  # whatever it says sounds like a question
         audio.control("load-module", "module-remap-source", "master=spk.monitor", "source_name=room")
         audio.control("set-default-source", "room")
-        with assistant(*DEVICES, f"tts.url={voice.url}") as running, running.events("turn.finished") as events:
+        with assistant(*DEVICES, PATIENT, f"tts.url={voice.url}") as running, running.events("turn.finished") as events:
             for _ in range(ANSWERS + 1):  # an answer to itself would come before that to the next question
                 audio.play(spoken("sum-rms.wav"), SAMPLE_RATE_HZ)
                 turn = next_turn(events)
@@ -72,7 +72,7 @@ def test_who_speaks_into_an_answer_silences_it_and_is_answered() -> None:
         tempfile.TemporaryDirectory(prefix="ear") as directory,
         virtual_microphone(Path(directory)) as audio,
         VoiceServer().running() as voice,
-        assistant(*DEVICES, f"tts.url={voice.url}", "speaker.duplex=full") as running,
+        assistant(*DEVICES, PATIENT, f"tts.url={voice.url}", "speaker.duplex=full") as running,
         running.events("voice.started", "turn.finished") as events,
     ):
         audio.say(spoken("joke-slt.wav"))

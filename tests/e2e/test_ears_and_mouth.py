@@ -20,7 +20,7 @@ from actors.tts.speech import Key, Speech
 from bus.limits import SAMPLE_RATE_HZ
 from bus.messages.audio import AudioGap
 from bus.messages.turn import TurnFinished, TurnRecord
-from tests.e2e.assistant import SPEECH, Assistant, Events, assistant, words
+from tests.e2e.assistant import PATIENT, SPEECH, Assistant, Events, assistant, words
 from tests.fakes.virtual_microphone import RECORDING_RATE_HZ, VirtualMicrophone, virtual_microphone
 from tests.fakes.voice_server import RATE_HZ, VoiceServer, sound_of
 from tests.waiting import wait_until
@@ -45,7 +45,7 @@ def room() -> Iterator[Room]:
         tempfile.TemporaryDirectory(prefix="ear") as directory,
         virtual_microphone(Path(directory)) as audio,
         VoiceServer().running() as voice,
-        assistant(*MICROPHONE, *LOUDSPEAKER, f"tts.url={voice.url}") as running,
+        assistant(*MICROPHONE, *LOUDSPEAKER, PATIENT, f"tts.url={voice.url}") as running,
     ):
         yield audio, running
 
@@ -96,7 +96,7 @@ def is_well(running: Assistant) -> bool:
 
 def wait_until_told(running: Assistant, **parts: str) -> None:
     """What `status` says below its table has these parts, by actor."""
-    wait_until(lambda: all(part in running.detail(actor) for actor, part in parts.items()), deadline_s=40, interval_s=0.1)
+    wait_until(lambda: all(part in running.detail(actor) for actor, part in parts.items()), interval_s=0.1)
 
 
 def next_turn(events: Events) -> TurnRecord:
@@ -188,7 +188,7 @@ def test_a_sound_server_that_stalls_in_mid_answer_is_told_while_it_does_and_the_
             wait_until_told(running, mic="stopped sending", speaker="went away")
         finally:
             audio.thaw()
-        wait_until(lambda: is_well(running), deadline_s=40, interval_s=0.1)
+        wait_until(lambda: is_well(running), interval_s=0.1)
     assert_is_answered_aloud(room)
 
 
@@ -198,5 +198,5 @@ def test_a_sound_server_that_is_killed_in_mid_answer_and_started_again_is_used_b
         audio.kill()
         wait_until_told(running, mic="microphone", speaker="the loudspeaker")
         audio.start()
-        wait_until(lambda: is_well(running), deadline_s=40, interval_s=0.1)
+        wait_until(lambda: is_well(running), interval_s=0.1)
     assert_is_answered_aloud(room)

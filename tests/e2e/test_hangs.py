@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bus.addresses import Addresses
-from tests.e2e.assistant import ROOT, SPEECH, Assistant, words
+from tests.e2e.assistant import PATIENT, ROOT, SPEECH, Assistant, words
 from tests.waiting import wait_until
 
 FAULTY = {"whisper-1": "decode_for_ever", "whisper-2": "decode_for_ever"}
@@ -23,11 +23,11 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Assistant:
 
 
 def test_an_utterance_that_one_worker_decodes_for_ever_is_answered_by_another(faulty: Assistant) -> None:
-    options = ["--config", "config/rehearsal.toml", "--set", "whisper.workers=2"]
+    options = ["--config", "config/rehearsal.toml", "--set", "whisper.workers=2", "--set", PATIENT]
     program = [sys.executable, "-m", "tests.chaos.with_other_programs", json.dumps(FAULTY), "start", "--background", *options]
     launcher = subprocess.Popen(program, cwd=ROOT, env=faulty.environ)
     try:
-        wait_until(faulty.is_ready, deadline_s=60)
+        wait_until(faulty.is_ready)
         (turn,) = faulty.hear(SPEECH / "sum-rms.wav")
         assert words(turn["transcript"]) == words("what is two plus three")
         assert turn["reply"] == "Two plus three is five."

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.assistant import ROOT, SENTENCES, SPEECH, SUPERVISOR, Assistant, assistant, lines, placed, words
+from tests.e2e.assistant import COMMAND_TIMEOUT_S, PATIENT, ROOT, SENTENCES, SPEECH, SUPERVISOR, Assistant, assistant, lines, placed, words
 from tests.waiting import wait_until
 
-SLOW_REPLY = ("rehearsal_llm.first_token_delay_ms=1500", "rehearsal_llm.token_delay_ms=150", "launcher.watchdog_s=20")
+SLOW_REPLY = ("rehearsal_llm.first_token_delay_ms=1500", "rehearsal_llm.token_delay_ms=150", PATIENT)
+STOP_S = 10
 
 # At which moment of a turn the launcher dies: the event after which it is killed.
 MOMENTS = ["speech.started", "speech.ended", "transcript.final", "reply.started", "reply.delta", "reply.finished"]
@@ -26,12 +29,26 @@ def slow() -> Iterator[Assistant]:
         yield started
 
 
+@pytest.fixture
+def on_its_way_down() -> Iterator[tuple[Assistant, subprocess.Popen[str]]]:
+    """An assistant that is being stopped, and the command that waits for it: all but the last have ended, and one of those will not."""
+    with placed(PATIENT, f"launcher.stop_timeout_s={STOP_S}") as found:
+        deaf = [sys.executable, "-m", "tests.chaos.with_other_programs", json.dumps({"recorder": "ignore_sigterm"})]
+        options = ("--config", "config/rehearsal.toml", *found.options)
+        process = subprocess.Popen([*deaf, "start", "--background", *options], cwd=ROOT, env=found.environ)
+        wait_until(found.is_ready)
+        stopping = found.popen("stop")
+        wait_until(lambda: found.status()["recorder"]["state"] == "stopping")
+        yield found, stopping
+        process.wait(COMMAND_TIMEOUT_S)
+
+
 def launcher(running: Assistant) -> int:
     return int((running.addresses.runtime_dir / "lock").read_text())
 
 
 def processes(running: Assistant) -> list[str]:
-    """Every living process of the instance, but for what `hear` started."""
+    """Every living process of the instance, but for `hear` and what it started, and the commands that wait for its end."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -40,7 +57,8 @@ def processes(running: Assistant) -> list[str]:
             state = (process / "stat").read_text().rpartition(")")[2].split()[0]
         except OSError:
             continue
-        if str(running.addresses.runtime_dir).encode() in environ and b"mic" not in command and b"hear" not in command and state != "Z":
+        is_bystander = any(word in command for word in (b"mic", b"hear", b"supervisor.cli\0stop", b"supervisor.cli\0tap"))
+        if str(running.addresses.runtime_dir).encode() in environ and not is_bystander and state != "Z":
             found.append(command.replace(b"\0", b" ").decode())
     return found
 
@@ -48,7 +66,7 @@ def processes(running: Assistant) -> list[str]:
 def kill_launcher(running: Assistant) -> None:
     """Kill it; all of its children die with it, at once."""
     os.kill(launcher(running), signal.SIGKILL)
-    wait_until(lambda: not processes(running), deadline_s=5)
+    wait_until(lambda: not processes(running))
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
@@ -58,7 +76,7 @@ def test_a_turn_is_answered_once_although_the_launcher_is_killed_in_it(slow: Ass
         events.wait_for(moment)
         kill_launcher(slow)
     slow.start()
-    out, errors = process.communicate(timeout=90)
+    out, errors = process.communicate(timeout=COMMAND_TIMEOUT_S)
     assert process.returncode == 0, errors
     (turn,) = lines(out)
     assert words(turn["transcript"]) == words("what is two plus three")
@@ -74,21 +92,19 @@ def test_it_may_be_killed_twice_in_a_row_and_during_the_start_between(slow: Assi
     beginning = slow.popen("start", "--config", "config/rehearsal.toml", *slow.options)
     wait_until(lambda: any("actors dispatcher" in command for command in processes(slow)))
     kill_launcher(slow)
-    beginning.communicate(timeout=20)
+    beginning.communicate(timeout=COMMAND_TIMEOUT_S)
     slow.start()
-    out, errors = process.communicate(timeout=100)
+    out, errors = process.communicate(timeout=COMMAND_TIMEOUT_S)
     assert process.returncode == 0, errors
     assert [words(turn["transcript"]) for turn in lines(out)] == [words(sentence) for sentence in SENTENCES]
 
 
-def test_it_may_be_killed_while_it_stops(slow: Assistant) -> None:
-    slow.kill("dialogue", signal.SIGSTOP)  # so that the stop takes a while
-    stopping = slow.popen("stop")
-    wait_until(lambda: not any("actors llm" in command for command in processes(slow)))
-    kill_launcher(slow)
-    stopping.communicate(timeout=20)
-    slow.start()
-    (turn,) = slow.hear(SPEECH / "sum-rms.wav")
+def test_it_may_be_killed_while_it_stops(on_its_way_down: tuple[Assistant, subprocess.Popen[str]]) -> None:
+    stopped, stopping = on_its_way_down
+    kill_launcher(stopped)
+    stopping.communicate(timeout=COMMAND_TIMEOUT_S)
+    stopped.start()
+    (turn,) = stopped.hear(SPEECH / "sum-rms.wav")
     assert turn["state"] == "answered"
 
 
@@ -98,7 +114,7 @@ def test_hear_ends_with_one_line_when_nobody_starts_the_assistant_again() -> Non
             process = dying.popen("hear", "--json", "--pace", "real", str(SPEECH / "sum-rms.wav"))
             events.wait_for("speech.ended")
             kill_launcher(dying)
-        out, errors = process.communicate(timeout=60)
+        out, errors = process.communicate(timeout=COMMAND_TIMEOUT_S)
         assert (process.returncode, out) == (1, "")
         assert errors.splitlines()[-1].startswith("error: the assistant has stopped; what it had heard is answered when")
 
@@ -113,9 +129,9 @@ def test_the_console_and_the_tap_of_a_dead_launcher_end_by_themselves() -> None:
         assert tap.stdout is not None
         assert tap.stdout.readline()
         kill_launcher(dying)
-        assert tap.communicate(timeout=20)[1] == "the assistant has stopped\n"
+        assert tap.communicate(timeout=COMMAND_TIMEOUT_S)[1] == "the assistant has stopped\n"
         assert tap.returncode == 0
-        console.communicate(timeout=20)  # its standard output is closed: the child that wrote to it is gone too
+        console.communicate(timeout=COMMAND_TIMEOUT_S)  # its standard output is closed: the child that wrote to it is gone too
         assert console.returncode == -signal.SIGKILL
 
 
@@ -130,19 +146,17 @@ def test_hear_waits_for_a_launcher_that_is_stopped_while_its_actors_live(slow: A
     assert [actor["restarts"] for actor in slow.status().values()] == [0] * len(slow.status())
 
 
-def test_a_start_waits_for_an_assistant_that_is_on_its_way_down(slow: Assistant) -> None:
-    slow.kill("dialogue", signal.SIGSTOP)
-    stopping = slow.popen("stop")
-    wait_until(lambda: "stopping" in {actor["state"] for actor in slow.status().values()})
-    slow.start()
-    assert stopping.communicate(timeout=20)[0] == "Stopped.\n"
-    assert {actor["state"] for actor in slow.status().values()} == {"ready"}
+def test_a_start_waits_for_an_assistant_that_is_on_its_way_down(on_its_way_down: tuple[Assistant, subprocess.Popen[str]]) -> None:
+    stopped, stopping = on_its_way_down
+    stopped.start()
+    assert stopping.communicate(timeout=COMMAND_TIMEOUT_S)[0] == "Stopped.\n"
+    assert {actor["state"] for actor in stopped.status().values()} == {"ready"}
 
 
 def test_of_two_starts_at_the_same_instant_one_succeeds_and_the_other_says_why_not() -> None:
     with placed() as instance:
         both = [instance.popen("start", "--config", "config/rehearsal.toml", "--detach") for _ in range(2)]
-        ends = [(process.communicate(timeout=60)[1], process.returncode) for process in both]
+        ends = [(process.communicate(timeout=COMMAND_TIMEOUT_S)[1], process.returncode) for process in both]
         assert sorted(status for _, status in ends) == [0, 1]
         (refusal,) = [errors for errors, status in ends if status == 1]
         assert "an assistant is already running here" in refusal
@@ -154,9 +168,9 @@ def test_a_stop_in_the_middle_of_a_start_ends_it() -> None:
         starting = instance.popen("start", "--config", "config/rehearsal.toml", "--detach")
         wait_until(lambda: any("actors dispatcher" in command for command in processes(instance)))
         wait_until(lambda: instance.run("stop", check=False).returncode == 0)
-        _, errors = starting.communicate(timeout=30)
+        _, errors = starting.communicate(timeout=COMMAND_TIMEOUT_S)
         assert starting.returncode == 1
-        assert errors == "error: the assistant was stopped before it was ready\n"
+        assert errors.splitlines()[-1] == "error: the assistant was stopped before it was ready"  # before it may stand what was waited for
         assert not processes(instance)
 
 
@@ -169,7 +183,7 @@ def test_a_closed_terminal_and_a_plain_kill_end_it_in_order(tmp_path: Path, numb
     while "Listening" not in process.stdout.readline():
         pass
     process.send_signal(number)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=COMMAND_TIMEOUT_S)
     assert (process.returncode, errors) == (0, "")
 
 
@@ -177,7 +191,7 @@ def test_a_start_in_the_background_names_what_cannot_work_yet(tmp_path: Path) ->
     environ = {**os.environ, "EARSHOT_RUNTIME_DIR": f"{tmp_path}/run", "EARSHOT_STATE_DIR": f"{tmp_path}/state"}
     sets = ("--config", "config/rehearsal.toml", "--set", "llm.url=http://127.0.0.1:9/v1")
     command = [*SUPERVISOR, "start", *sets, "--detach"]
-    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=False)
-    subprocess.run([*SUPERVISOR, "stop"], cwd=ROOT, env=environ, capture_output=True, timeout=60, check=True)
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=False)
+    subprocess.run([*SUPERVISOR, "stop"], cwd=ROOT, env=environ, capture_output=True, timeout=COMMAND_TIMEOUT_S, check=True)
     assert (done.returncode, done.stdout[:5]) == (0, "Ready")
     assert "llm: waiting for the LLM server: " in done.stderr

@@ -6,12 +6,12 @@ import soundfile
 
 from bus.limits import SAMPLE_RATE_HZ
 from bus.messages.audio import AudioGap
-from tests.e2e.assistant import SPEECH, assistant, words
+from tests.e2e.assistant import PATIENT, SPEECH, assistant, words
 from tests.fakes.virtual_microphone import VirtualMicrophone, microphone
 from tests.waiting import wait_until
 
 __all__ = ["microphone"]
-MICROPHONE = ("mic.source=device", "mic.device=pulse")
+MICROPHONE = ("mic.source=device", "mic.device=pulse", PATIENT)
 
 
 def spoken(name: str) -> bytes:

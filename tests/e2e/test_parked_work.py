@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from tests.e2e.assistant import SPEECH, Assistant, assert_adds_up, assistant, everything_in, lines, words
+from tests.e2e.assistant import COMMAND_TIMEOUT_S, PATIENT, SPEECH, Assistant, assert_adds_up, assistant, everything_in, lines, words
 from tests.waiting import wait_until
 
 SUM = "what is two plus three"
@@ -49,7 +49,7 @@ def leave_a_turn_open(running: Assistant) -> None:
 
 
 def test_what_was_given_up_is_listed_and_answered_after_all_in_the_place_of_the_failure() -> None:
-    with assistant("llm.model=nonesuch", "jobs.max_attempts=1", "llm.preemptive=false") as broken:
+    with assistant("llm.model=nonesuch", "jobs.max_attempts=1", "llm.preemptive=false", PATIENT) as broken:
         (turn,) = broken.hear(SPEECH / "sum-rms.wav")
         assert turn["state"] == "failed"
         (job,) = parked(broken)
@@ -80,7 +80,7 @@ def test_what_was_given_up_is_listed_and_answered_after_all_in_the_place_of_the_
 
 @pytest.mark.parametrize("running", [True, False], ids=["beside-the-assistant", "without-an-assistant"])
 def test_what_was_given_up_is_dropped_with_all_that_was_said(running: bool) -> None:
-    with assistant("llm.model=nonesuch", "jobs.max_attempts=1", "llm.preemptive=false") as broken:
+    with assistant("llm.model=nonesuch", "jobs.max_attempts=1", "llm.preemptive=false", PATIENT) as broken:
         broken.hear(SPEECH / "sum-rms.wav")
         (job,) = parked(broken)
         if not running:
@@ -99,26 +99,26 @@ def test_what_was_given_up_is_dropped_with_all_that_was_said(running: bool) -> N
 
 
 def test_a_turn_that_is_too_old_at_a_new_start_is_kept_as_unanswered_and_can_be_answered_after_all() -> None:
-    with assistant("rehearsal_llm.first_token_delay_ms=20000") as first:
+    with assistant("rehearsal_llm.first_token_delay_ms=20000", PATIENT) as first:
         leave_a_turn_open(first)
         first.options = ("--set", "jobs.resume_max_age_s=0")
         with_console = first.popen("start", "--config", "config/rehearsal.toml", *first.options)
         try:
-            wait_until(lambda: first.run("memory", "export", check=False).stdout, deadline_s=60)
+            wait_until(lambda: first.run("memory", "export", check=False).stdout)
             (record,) = first.remembered()
             assert (record["state"], words(record["transcript"]), record["reply"]) == ("unanswered", words(SUM), "")
             (told,) = lines(first.run("turns", "--json").stdout)
             assert_adds_up(told)
             lost = [(one["stage"], one["lost"]) for one in told["attempts"] if one["lost"]]
             assert lost == [("answer", "left unanswered: the assistant was not running")]
-            wait_until(first.is_ready, deadline_s=60)
+            wait_until(first.is_ready)
             with first.events("turn.") as events:
                 first.run("parked", "retry", "--all")
                 events.wait_for("turn.finished")
             assert [(kept["state"], kept["reply"]) for kept in first.remembered()] == [("answered", "Two plus three is five.")]
         finally:
             first.stop()
-            shown, _ = with_console.communicate(timeout=60)
+            shown, _ = with_console.communicate(timeout=COMMAND_TIMEOUT_S)
     assert "1 turn from" in shown
     assert "left unanswered; see `supervisor memory list`" in shown
     assert Counter(shown.splitlines())["AI  : Two plus three is five."] == 1

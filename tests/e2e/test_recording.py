@@ -12,7 +12,7 @@ import soundfile
 
 from bus.limits import FRAME_SAMPLES
 from bus.recording import Recording, Sound
-from tests.e2e.assistant import SPEECH, Assistant, lines, words
+from tests.e2e.assistant import COMMAND_TIMEOUT_S, SPEECH, Assistant, lines, words
 from tests.waiting import wait_until
 
 
@@ -39,7 +39,7 @@ def test_in_the_foreground_it_records_until_ctrl_c(running: Assistant, tmp_path:
     wait_until(file.exists)
     running.hear(SPEECH / "sum-rms.wav")
     process.send_signal(ends)
-    out, errors = process.communicate(timeout=30)
+    out, errors = process.communicate(timeout=COMMAND_TIMEOUT_S)
     assert process.returncode == 0, errors
     assert "Ctrl+C ends it" in out
     topics = [item.what.topic for item in Recording(file)]  # type: ignore[union-attr]
@@ -58,7 +58,7 @@ def test_who_else_wants_to_record_is_refused_and_the_first_goes_on(running: Assi
         assert "is being recorded already" in refused.stderr
     running.hear(SPEECH / "sum-rms.wav")
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=COMMAND_TIMEOUT_S)
     assert process.returncode == 0, errors
     assert "turn.finished" in [getattr(item.what, "topic", "") for item in Recording(file)]
 
@@ -70,7 +70,7 @@ def test_a_recording_ends_when_its_command_is_killed(running: Assistant, tmp_pat
         for _ in range(2):  # the second is the answer to its saying that it is there still
             assert events.wait_for("record.state").body.state == "recording"  # type: ignore[attr-defined]
         process.kill()
-        process.communicate(timeout=30)
+        process.communicate(timeout=COMMAND_TIMEOUT_S)
         wait_until(lambda: events.wait_for("record.state").body.state == "done")  # type: ignore[attr-defined]
     assert "nothing is being recorded" in running.run("record", "stop", check=False).stderr
 

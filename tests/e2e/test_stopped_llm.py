@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections import Counter
@@ -15,15 +14,15 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from bus.messages.reply import ReplyWaiting
-from tests.e2e.assistant import ROOT, SPEECH, assistant, words
+from tests.e2e.assistant import COMMAND_TIMEOUT_S, PATIENT, ROOT, SPEECH, assistant, words
 
 STOP_S = 10.0
 SERVER = """
 import json, sys
 from actors.rehearsal_llm.server import RehearsalServer
 from actors.rehearsal_llm.wire import Manners
-with RehearsalServer(int(sys.argv[1]), manners=Manners(**json.loads(sys.argv[2]))) as server:
+with RehearsalServer(manners=Manners(**json.loads(sys.argv[1]))) as server:
+    print(server.base_url, flush=True)
     server.serve_forever()
 """
 SAID = ["hello my name is anna", "tell me a joke please", "what is seven plus five", "what is my name"]
@@ -39,15 +38,13 @@ def talk(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def server() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """A server of its own that nobody watches, slow enough to be caught in mid-reply, with a strict chat template."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    manners = {"template": "alternating", "first_token_delay_ms": 300, "token_delay_ms": 150}
-    process = subprocess.Popen([sys.executable, "-c", SERVER, str(port), json.dumps(manners)], cwd=ROOT)
-    yield f"http://127.0.0.1:{port}/v1", process
+    """A server of its own that nobody watches, slow enough to be caught before its first word and in mid-reply; its template is strict."""
+    manners = {"template": "alternating", "first_token_delay_ms": 1500, "token_delay_ms": 400}
+    process = subprocess.Popen([sys.executable, "-c", SERVER, json.dumps(manners)], cwd=ROOT, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    yield process.stdout.readline().decode().strip(), process
     process.kill()
-    process.wait()
+    process.communicate()
 
 
 @pytest.mark.parametrize(
@@ -64,18 +61,17 @@ def test_sentences_spoken_to_a_stopped_server_are_kept_apart_and_answered_once_i
     talk: Path, server: tuple[str, subprocess.Popen[bytes]], moment: str, options: tuple[str, ...], told: str
 ) -> None:
     url, process = server
-    with assistant(f"llm.url={url}", "llm.model=rehearsal", *options) as patient, patient.events("reply.", "turn.") as events:
+    with assistant(f"llm.url={url}", "llm.model=rehearsal", PATIENT, *options) as patient, patient.events("reply.", "turn.") as events:
         hearing = patient.popen("hear", "--pace", "real", str(talk))
         events.wait_for(moment)
         process.send_signal(signal.SIGSTOP)
-        waiting = events.wait_for("reply.waiting", deadline_s=STOP_S).body
+        events.wait_for("reply.waiting", reason=told)
         with pytest.raises(AssertionError, match="not within"):
             events.wait_for("turn.finished", deadline_s=STOP_S)
         process.send_signal(signal.SIGCONT)
-        out, errors = hearing.communicate(timeout=90)
+        out, errors = hearing.communicate(timeout=COMMAND_TIMEOUT_S)
         turns = patient.remembered()
     assert hearing.returncode == 0, errors
-    assert waiting == ReplyWaiting(reason=told)
     assert [words(turn["transcript"]) for turn in turns] == [words(sentence) for sentence in SAID]
     assert [turn["state"] for turn in turns] == ["answered"] * len(SAID)
     assert turns[2]["reply"] == "Seven plus five is twelve."

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from bus.messages.jobs import JobMoved
-from tests.e2e.assistant import SENTENCES, SPEECH, Assistant, assert_adds_up, assistant, lines
+from tests.e2e.assistant import COMMAND_TIMEOUT_S, SENTENCES, SPEECH, Assistant, assert_adds_up, assistant, lines
 from tests.waiting import wait_until
 
 
@@ -48,7 +48,7 @@ def test_a_worker_that_was_killed_leaves_its_trace_in_the_turn() -> None:
             assert isinstance(body, JobMoved)
             moved = body
         os.kill(pid, signal.SIGKILL)
-        process.communicate(timeout=90)
+        process.communicate(timeout=COMMAND_TIMEOUT_S)
         (turn,) = lines(fresh.run("turns", "--json").stdout)
         assert_adds_up(turn)
         lost, done = [one for one in turn["attempts"] if one["stage"] == "transcribe"]
@@ -78,9 +78,9 @@ def test_followed_turns_come_as_they_are_over(running: Assistant, tmp_path: Path
     told = tmp_path / "told"
     process = running.popen("turns", "--follow", "--json", "--last", "1", output=told)
     try:
-        wait_until(lambda: told.read_text().endswith("\n"), deadline_s=30)  # it has subscribed before it tells of the past
+        wait_until(lambda: told.read_text().endswith("\n"))  # it has subscribed before it tells of the past
         (after,) = running.hear(SPEECH / "joke-slt.wav")
-        wait_until(lambda: told.read_text().count("\n") == 2, deadline_s=30)
+        wait_until(lambda: told.read_text().count("\n") == 2)
     finally:
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130

@@ -20,13 +20,14 @@ from bus.jobs import query_jobs
 from bus.messages.control import ControlState
 from bus.messages.jobs import JobInfo
 from supervisor import client
-from tests.e2e.assistant import SPEECH, Assistant, assistant, words
+from tests.e2e.assistant import COMMAND_TIMEOUT_S, PATIENT, SPEECH, Assistant, assistant, words
 from tests.fuzz import scenarios
 from tests.fuzz.targets import Control, Events, FakeSource, History, Jobs, Loudspeaker, Target
 from tests.waiting import wait_until
 
 SILENCE_S = 3600
 OPTIONS = (
+    PATIENT,
     *("mic.source=file", "mic.pace=real", "rehearsal_llm.first_token_delay_ms=0", "rehearsal_llm.token_delay_ms=0"),
     *("tts.engine=espeak", "speaker.output=none", "speaker.pace=fast"),
 )
@@ -170,7 +171,7 @@ def _say_and_count(victim: Assistant, targets: list[Target], messages: int, repo
         return now
 
     with suppress(AssertionError):  # what is missing stands in the report
-        wait_until(lambda: all(counted()[who] >= number for who, number in expected.items()), deadline_s=30, interval_s=0.5)
+        wait_until(lambda: all(counted()[who] >= number for who, number in expected.items()), interval_s=0.5)
     _settled(victim)
     found = counted()
     perhaps = _perhaps(targets)
@@ -208,7 +209,7 @@ def _settled(victim: Assistant) -> Counter[str]:
         history.append(_counts(victim))
         return len(history) > REST and all(counts == history[-1] for counts in history[-REST:])
 
-    wait_until(rests, deadline_s=60, interval_s=0.25)
+    wait_until(rests, interval_s=0.25)
     return history[-1]
 
 
@@ -250,5 +251,5 @@ def _memory(warm: ControlState, end: ControlState) -> dict[str, tuple[int, int]]
 def _end_tap(tap: subprocess.Popen[str], report: Report) -> None:
     assert tap.poll() is None, f"the tap ended: {tap.communicate()[1]}"
     tap.terminate()
-    out, _ = tap.communicate(timeout=10)
+    out, _ = tap.communicate(timeout=COMMAND_TIMEOUT_S)
     report.others["tap"] = f"lived, and saw {out.count('speech.ended')} utterances"

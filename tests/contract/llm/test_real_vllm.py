@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -22,6 +21,7 @@ from actors.llm.prompt import build_messages, fold_system
 from actors.llm.tokens import TokenCounter
 from bus.messages.reply import ReplyDiscarded
 from tests.contract.llm.bridge import Bench, llm_at
+from tests.ports import port_without_a_server
 
 ROOT = Path(__file__).parents[3]
 VENV = Path(os.environ.get("EARSHOT_VLLM_VENV") or ROOT / ".vllm-venv")
@@ -52,16 +52,14 @@ class Server:
 @contextmanager
 def starting_vllm(model: str, log: Path, *arguments: str) -> Iterator[Server]:
     """A vLLM that is on its way to serve `model`, until the end of the block."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [str(ROOT / "tests/vllm/serve"), str(VENV), model, str(port), *arguments]
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
-    try:
-        yield Server(process, f"http://127.0.0.1:{port}/v1", log)
-    finally:
-        _stop(process)
+    with port_without_a_server() as port:  # it takes half a minute until it listens there
+        command = [str(ROOT / "tests/vllm/serve"), str(VENV), model, str(port), *arguments]
+        with log.open("wb") as output:
+            process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            yield Server(process, f"http://127.0.0.1:{port}/v1", log)
+        finally:
+            _stop(process)
 
 
 def _await_ready(server: Server) -> None:

@@ -209,6 +209,7 @@ def test_the_device_is_published_with_a_hole_where_it_was_away_and_the_hole_is_t
     instance.start_planes()
     listener = Listener("audio.")
     instance.start("tap", listener)
+    instance.until_ready()
     reader = Reader()
     mic = start_mic(instance, settings(mic={"source": "device"}))
     instance.start("reader", reader)

@@ -54,6 +54,10 @@ class Scene:
         found: RecordState = self.bodies(RecordState)[-1]
         return found
 
+    def settle(self) -> None:
+        """What was said before has reached the recorder as well: it answers a question that came after that by the same way."""
+        assert self.ask(RecordStop()).state == "off"
+
     def bodies(self, kind: type) -> list:  # type: ignore[type-arg]
         return [message.body for message in self.heard.messages if isinstance(message.body, kind)]
 
@@ -81,6 +85,7 @@ def texts(path: Path) -> list[str]:
 def test_what_passes_is_in_the_flight_recording_when_the_recorder_ends(instance: Instance) -> None:
     scene = Scene(instance)
     scene.say("one", "two")
+    scene.settle()
     instance.stop("recorder")
     (file,) = flight_files(instance.addresses.flight_dir)
     assert texts(file) == ["one", "two"]
@@ -99,6 +104,7 @@ def test_what_passed_a_moment_ago_survives_a_kill(instance: Instance) -> None:
 def test_without_words_it_keeps_the_events_alone(instance: Instance) -> None:
     scene = Scene(instance, flight="no-words")
     scene.say("secret")
+    scene.settle()
     instance.stop("recorder")
     (file,) = flight_files(instance.addresses.flight_dir)
     assert texts(file) == [""]

@@ -109,7 +109,7 @@ def test_events_tell_of_starts_ends_and_what_was_too_short(instance: Instance, t
     instance.until_ready()
     instance.start("mic", Mic, use)
     instance.until(lambda: listener.topics().count("speech.ended") == 3 and "audio.closed" in listener.topics())
-    assert listener.topics().count("speech.started") == listener.topics().count("speech.skipped") + 3
+    instance.until(lambda: listener.topics().count("speech.started") == listener.topics().count("speech.skipped") + 3 > 3)
     (skipped, *_) = [message.body for message in listener.messages if isinstance(message.body, SpeechSkipped)]
     assert skipped.speech_ms < skipped.minimum_ms == 800
     ended = [message.body for message in listener.messages if isinstance(message.body, SpeechEnded)]
