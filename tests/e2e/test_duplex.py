@@ -5,19 +5,32 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import time
+from collections.abc import Sequence
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import soundfile
 
 from bus.limits import SAMPLE_RATE_HZ
 from bus.messages.turn import TurnFinished, TurnRecord
+from bus.messages.voice import VoiceCut
 from tests.e2e.assistant import PATIENT, SPEECH, Events, assistant, words
+from tests.fakes.virtual_loudspeaker import RATE_HZ, listening, tone
 from tests.fakes.virtual_microphone import virtual_microphone
 from tests.fakes.voice_server import VoiceServer, wav_of
+from tests.waiting import wait_until
 
 DEVICES = ("mic.source=device", "mic.device=pulse", "tts.engine=openai", "tts.model=m", "speaker.output=device", "speaker.device=pulse")
 ANSWERS = int(os.environ.get("EARSHOT_TEST_ANSWERS", "2"))
-"""How many answers the assistant gives to a microphone that hears each of them."""
+"""How many answers the assistant gives to a microphone that hears each of them, and how many are interrupted."""
+TONE_S = 9.0
+QUIET = 100
+BREAK_NS = 500_000_000
+"""No answer follows on an interrupted one before that."""
+SILENT_MS = 1_500
+"""Ten times as long as it may take on a machine that has nothing else to do."""
 
 
 def spoken(name: str) -> bytes:
@@ -83,3 +96,36 @@ def test_who_speaks_into_an_answer_silences_it_and_is_answered() -> None:
     assert words(answer.transcript) == words("what is two plus three")
     assert (answer.state, answer.detail) == ("answered", "")
     assert "five" in answer.reply or not joke.reply, (joke, answer)  # of which no word was heard, that is asked again with the next one
+
+
+def last_before_break(loud_ns: Sequence[int], since_ns: int) -> int:
+    """When it was last loud before the first break from about that time on; 0: there was none yet."""
+    times_ns = [*(at_ns for at_ns in loud_ns if at_ns > since_ns - BREAK_NS), time.monotonic_ns()]
+    return next((at_ns for at_ns, next_ns in pairwise(times_ns) if next_ns - at_ns > BREAK_NS), 0)
+
+
+def test_the_loudspeaker_is_silent_soon_after_speech_is_confirmed_time_and_again() -> None:
+    with (
+        tempfile.TemporaryDirectory(prefix="ear") as directory,
+        virtual_microphone(Path(directory)) as audio,
+        VoiceServer().running() as voice,
+        listening(QUIET) as loudspeaker,
+    ):
+        voice.body = wav_of(tone(TONE_S), RATE_HZ)
+        topics = ("voice.started", "voice.playing", "speech.confirmed", "voice.cut")
+        options = (*DEVICES, PATIENT, f"tts.url={voice.url}", "speaker.duplex=full")
+        with assistant(*options) as running, running.events(*topics) as events:
+            audio.say(spoken("joke-slt.wav"))
+            silent_ms = []
+            for _ in range(ANSWERS):
+                events.wait_for("voice.started")
+                events.wait_for("voice.playing")  # for a second by now
+                audio.say(spoken("joke-slt.wav"))  # into the answer, and answered next
+                confirmed_ns = events.wait_for("speech.confirmed").envelope.mono_ns
+                cut = events.wait_for("voice.cut").body
+                assert isinstance(cut, VoiceCut)
+                assert cut.cause == "user"
+                wait_until(partial(last_before_break, loudspeaker.loud_ns, confirmed_ns))
+                silent_ms.append((last_before_break(loudspeaker.loud_ns, confirmed_ns) - confirmed_ns) / 1e6)
+    print(f"silent after {', '.join(f'{each_ms:.0f}' for each_ms in silent_ms)} ms, at the other end of the sound server")
+    assert max(silent_ms) < SILENT_MS

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import threading
 import time
-from array import array
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,53 +12,13 @@ from actors.speaker.device import DeviceOutput
 from actors.speaker.playout import Playout, Reply
 from bus.clock import SystemClock
 from bus.messages.voice import VoiceSound
+from tests.fakes.virtual_loudspeaker import RATE_HZ, listening, tone
 from tests.fakes.virtual_microphone import VirtualMicrophone
 from tests.waiting import pump_until
 
-RATE_HZ = 22_050
-LOUD = 4_000
 REPLY = Reply("turn-1", 1)
 SILENT_S = 1.5
 """Ten times as long as it takes on a machine that has nothing else to do."""
-
-
-class Listener:
-    """Records what the loudspeaker plays, with the times at which it arrives here."""
-
-    def __init__(self) -> None:
-        command = ["parec", "--device=spk.monitor", f"--rate={RATE_HZ}", "--channels=1", "--format=s16le", "--latency-msec=10", "--raw"]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ)
-        self.samples = array("h")
-        self.last_loud_ns = 0
-        self._thread = threading.Thread(target=self._read, daemon=True)
-        self._thread.start()
-
-    @property
-    def loud(self) -> int:
-        return sum(abs(value) > LOUD for value in self.samples)
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        while piece := os.read(self.process.stdout.fileno(), 882):
-            heard = array("h", piece[: len(piece) & ~1])
-            self.samples += heard
-            if max(map(abs, heard), default=0) > LOUD:
-                self.last_loud_ns = time.monotonic_ns()
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        self._thread.join(5)
-
-
-@contextmanager
-def listening() -> Iterator[Listener]:
-    listener = Listener()
-    try:
-        pump_until(lambda: listener.samples, lambda: time.sleep(0.01))
-        yield listener
-    finally:
-        listener.close()
 
 
 @pytest.fixture
@@ -71,12 +26,6 @@ def output(microphone: VirtualMicrophone) -> Iterator[DeviceOutput]:
     device = DeviceOutput("", SystemClock())
     yield device
     device.close()
-
-
-def tone(seconds: float) -> bytes:
-    """Loud throughout: a square wave."""
-    period = [12_000] * 50 + [-12_000] * 50
-    return array("h", (period * round(seconds * RATE_HZ / len(period)))).tobytes()
 
 
 def say(playout: Playout, pcm: bytes) -> None:
@@ -111,7 +60,7 @@ def test_it_is_silent_soon_after_it_is_told_to_be(output: DeviceOutput) -> None:
         stopped_ns = time.monotonic_ns()
         playout.stop(stopped_ns, "user")
         pump_until(lambda: time.monotonic_ns() - stopped_ns > 2 * SILENT_S * 1e9, lambda: pump(playout))
-        silent_s = (listener.last_loud_ns - stopped_ns) / 1e9
+        silent_s = (listener.loud_ns[-1] - stopped_ns) / 1e9
     print(f"silent after {silent_s * 1000:.0f} ms, the recording's own delay in it")
     assert silent_s < SILENT_S
     assert playout.place.sample < len(tone(10.0)) / 2
