@@ -205,6 +205,8 @@ class Texts(_Table, frozen=True):
     """When there is no answer to say again."""
     silence: str = "Is there anything else I can do for you?"
     """When nobody has said anything for `silence_prompt_s`."""
+    waiting: str = "One moment, please. The language model doesn't answer yet."
+    """Aloud, when an answer has to be waited for (`llm.patience_s`, or its server is not there) and nothing of it was said yet."""
     no_model: str = "Sorry, the language model doesn't answer just now. Please ask me again later."
     """When a turn was given up because of the language model."""
     apology: str = "Sorry, something went wrong. Please say that again."

@@ -14,10 +14,10 @@ from actors.dialogue.wake import Woken
 from actors.vad.endpoint import Words
 from bus.limits import MAX_NAME_CHARS
 from bus.messages.jobs import Answered, AnyWork, Heard, Job, LookedBack, Remember, Say
-from bus.messages.reply import ReplyDelta, ReplyFinished, ReplyStarted
+from bus.messages.reply import ReplyDelta, ReplyFinished, ReplyStarted, ReplyWaiting
 from bus.messages.speech import SpeechSkipped, SpeechStarted, WakeHeard
 from bus.messages.turn import TurnFinished
-from bus.messages.voice import VoiceCut, VoiceFinished, VoicePlayed, VoicePlaying, VoiceStarted
+from bus.messages.voice import VoiceCut, VoiceFinished, VoicePlayed, VoicePlaying, VoiceSay, VoiceStarted
 from bus.timings import FIRST_CLAUSE, FIRST_TOKEN, LAST_TOKEN, RETRIED, SPEECH_END, TURN_END, TURN_START, speech_ns
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from bus.messages.base import Message
 
 LOCAL_MODEL = "local"
+WAITING = "-waiting"
+"""Added to a turn's name, for what is said while its answer is waited for."""
 AFTER_THE_MODEL = 1000
 """Added to the attempt number of words that replace a model's answer: a reader shows only a turn's newest attempt, and the model
 has had `jobs.max_attempts`, 100 at most."""
@@ -46,6 +48,8 @@ class Dialogue:
         self._hears_itself = runtime.settings.hears_itself
         if self._hears_itself:
             runtime.subscribe("voice.", self._on_voice)
+        if self._has_voice and self._manner.texts.waiting:
+            runtime.subscribe(ReplyWaiting.topic, self._on_waiting)
         self._woken = Woken(self._manner.follow_up_ms)
         if settings.wake:
             runtime.subscribe(WakeHeard.topic, self._on_wake)
@@ -111,6 +115,13 @@ class Dialogue:
                 self._own_voice.says(turn, text, message.envelope.mono_ns)
             case VoiceFinished(at_ns=at_ns) | VoiceCut(at_ns=at_ns):
                 self._own_voice.ends(turn, at_ns)
+
+    def _on_waiting(self, message: Message) -> None:
+        """Who only listens is to know of it too. Not in the middle of an answer: what is said then would come between its words."""
+        turn, body = message.envelope.turn, message.body
+        if isinstance(body, ReplyWaiting) and not body.begun:
+            said = f"{turn[: MAX_NAME_CHARS - len(WAITING)]}{WAITING}"
+            self._runtime.publish(VoiceSay(text=self._manner.texts.waiting), turn=said, stream=message.envelope.stream)
 
     def _is_woken(self, job: Job, now_ns: int) -> bool:
         """Whether speech is for us whatever its words: a detector of wake words says so, or a user who had it tried again."""

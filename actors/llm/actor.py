@@ -148,7 +148,7 @@ class Llm:
             self._tell_waiting(self._awaited, reason)
 
     def _tell_waiting(self, lease: Lease, reason: str) -> None:
-        self._runtime.publish(ReplyWaiting(reason=reason), turn=lease.job.turn, stream=lease.job.stream)
+        self._runtime.publish(ReplyWaiting(reason=reason, begun=self._has_words), turn=lease.job.turn, stream=lease.job.stream)
 
     def _wait_with(self, lease: Lease, reason: str) -> None:
         """The server is not there while a question waits for it: the user is told once, and the job is kept."""

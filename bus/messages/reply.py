@@ -63,6 +63,8 @@ class ReplyWaiting(Body, frozen=True, kw_only=True):
 
     topic: ClassVar[str] = "reply.waiting"
     reason: Line
+    begun: bool = False
+    """Some of the answer was told already."""
 
 
 class ReplyDiscarded(Body, frozen=True, kw_only=True):

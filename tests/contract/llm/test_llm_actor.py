@@ -169,7 +169,7 @@ def test_a_server_that_falls_silent_in_mid_reply_is_told_and_asked_again(
     assert isinstance(work, Answered)
     assert work.reply == "Two plus two is four."
     bench.until(lambda: bool(bench.bodies(ReplyFinished)))
-    told = ReplyWaiting(reason="no word for 1 s in the middle of its answer")
+    told = ReplyWaiting(reason="no word for 1 s in the middle of its answer", begun=True)
     assert [body for body in bench.bodies(ReplyWaiting) if body == told] == [told]
     order = [
         type(message.body) for message in bench.events if message.body == told or isinstance(message.body, (ReplyStarted, ReplyFinished))

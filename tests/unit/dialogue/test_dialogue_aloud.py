@@ -9,7 +9,8 @@ import pytest
 from actors.actor import Runtime
 from actors.dialogue.actor import AFTER_THE_MODEL, Dialogue
 from bus.messages.jobs import Answered, Heard, Job, Parked, Remember, Say
-from bus.messages.reply import ReplyFinished
+from bus.messages.reply import ReplyFinished, ReplyWaiting
+from bus.messages.voice import VoiceSay
 from tests.fakes.audio_instance import Instance, Listener, Worker, settings
 
 ROLES = {"plain": {"prompt": "Help.", "max_tokens": 64}}
@@ -72,3 +73,34 @@ def test_words_of_its_own_are_said_under_the_number_of_their_events(instance: In
 def test_where_there_is_nothing_to_say_nothing_is_said(instance: Instance) -> None:
     work, _ = follow_up(instance, "espeak", Heard(transcript="", rejected="silence", speech_ms=100))
     assert isinstance(work, Remember)
+
+
+@pytest.mark.parametrize(
+    ("engine", "texts", "told", "said"),
+    [
+        ("espeak", {}, [False], ["One moment, please. The language model doesn't answer yet."]),
+        ("espeak", {"waiting": "Wait."}, [False, True], ["Wait."]),
+        ("espeak", {"waiting": ""}, [False], []),
+        ("none", {}, [False], []),
+    ],
+    ids=["in its own words", "not in the middle of an answer", "never", "without a voice"],
+)
+def test_who_waits_for_an_answer_is_told_so_aloud(
+    engine: str, texts: dict[str, str], told: list[bool], said: list[str], instance: Instance
+) -> None:
+    heard, waits = Listener("voice.say"), Listener("reply.waiting")
+    instance.start_planes()
+    instance.start("listener", heard)
+    instance.start("waits", waits)
+    instance.start("dialogue", Dialogue, settings(tts={"engine": engine}, dialogue={"roles": ROLES, "texts": {"en": texts}}))
+    me = instance.start("me", Me)
+    instance.until_ready()
+    assert isinstance(me, Me)
+    for begun in told:
+        me.runtime.publish(ReplyWaiting(reason="no answer after 3 s", begun=begun), turn="mic-1-480", stream="mic")
+    instance.until(lambda: len(waits.messages) == len(told) and len(heard.messages) >= len(said))
+    for _ in range(20):
+        instance.turn()
+    assert [(one.envelope.turn, one.envelope.stream, one.body) for one in heard.messages] == [
+        ("mic-1-480-waiting", "mic", VoiceSay(text=text)) for text in said
+    ]
