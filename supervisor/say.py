@@ -7,6 +7,7 @@ from typing import Final
 
 from bus.addresses import Addresses
 from bus.errors import EarshotError
+from bus.limits import MAX_TEXT_CHARS
 from bus.messages.voice import VoiceCut, VoiceFinished, VoiceSay, VoiceStarted
 from supervisor.client import status
 from supervisor.filters import Wanted
@@ -24,6 +25,8 @@ def say(addresses: Addresses, text: str) -> None:
     """Return once it has been heard. Raise EarshotError when it was not."""
     if not any(actor.actor == VOICE for actor in status(addresses).actors):
         raise EarshotError('this assistant has no voice: tts.engine is "none"')
+    if len(text) > MAX_TEXT_CHARS:
+        raise EarshotError(f"this is too much to be said at once: {len(text)} characters, and {MAX_TEXT_CHARS} can be")
     turn = f"say-{secrets.token_hex(4)}"
     with Tap(addresses, Wanted(topics=("voice.*",), turn=turn)) as tap:
         tap.publisher.publish(VoiceSay(text=text), turn=turn, stream="say")

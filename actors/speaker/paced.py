@@ -126,6 +126,8 @@ class WavFile:
                 os.truncate(self._path, size_bytes)
 
     def begin(self, rate_hz: int) -> None:
+        if self._fd is not None and not self._is_there():
+            self.close()  # its user has taken it away, and gets another
         if self._fd is None:
             self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             self.size_bytes = os.fstat(self._fd).st_size
@@ -143,6 +145,12 @@ class WavFile:
         data_bytes = self.size_bytes - HEADER_BYTES
         os.pwrite(self._fd, struct.pack("<I", data_bytes), HEADER_BYTES - 4)
         os.pwrite(self._fd, struct.pack("<I", data_bytes + HEADER_BYTES - 8), 4)
+
+    def _is_there(self) -> bool:
+        try:
+            return self._path.stat().st_ino == self.inode
+        except OSError:
+            return False
 
     def close(self) -> None:
         if self._fd is not None:

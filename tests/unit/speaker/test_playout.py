@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.speaker.note import Note, NoteFile
-from actors.speaker.paced import Paced, WavFile
+from actors.speaker.paced import HEADER_BYTES, Paced, WavFile
 from actors.speaker.playout import FADE_S, LEAD_S, Playout, Reply, ramped
 from bus.clock import ManualClock
 from bus.messages.voice import Place, VoiceSound
@@ -244,3 +244,15 @@ def test_the_note_of_a_killed_speaker_is_found_and_a_half_written_one_is_not_bel
     assert NoteFile(path).predecessor == notes[0]
     path.write_bytes(b"nonsense")
     assert NoteFile(path).predecessor is None
+
+
+def test_file_that_its_user_has_taken_away_is_begun_anew_with_the_next_sound(tmp_path: Path) -> None:
+    path = tmp_path / "said.wav"
+    file = WavFile(path)
+    file.begin(16_000)
+    file.write(b"\1\0" * 10)
+    path.rename(tmp_path / "kept.wav")
+    file.begin(16_000)
+    file.write(b"\2\0" * 20)
+    file.close()
+    assert [len((tmp_path / name).read_bytes()) for name in ("kept.wav", "said.wav")] == [HEADER_BYTES + 20, HEADER_BYTES + 40]
