@@ -33,7 +33,18 @@ printf '#!/opt/earshot/bin/python\\nfrom supervisor.cli import main\\nmain()\\n'
 chmod 755 {SUPERVISOR}
 useradd --system --create-home anna
 """
-CONFIG = 'extends = "/opt/test/src/config/rehearsal.toml"\n[vad]\npreset = "command"\n[whisper]\nworkers = 1\n'
+CONFIG = """\
+extends = "/opt/test/src/config/rehearsal.toml"
+[vad]
+preset = "command"
+[tts]
+engine = "espeak"
+[speaker]
+output = "none"
+pace = "fast"
+[whisper]
+workers = 1
+"""
 
 
 def cannot_boot() -> str:

@@ -15,7 +15,7 @@ from supervisor.topology import parse_cpu_list
 from tests.systemd.machine import COMMAND_TIMEOUT_S, CONFIG, SPEECH, SUPERVISOR, Machine, elapsed_s, turns_of
 from tests.waiting import wait_until
 
-ACTORS = ["broker", "dialogue", "dispatcher", "llm", "memory", "recorder", "rehearsal-llm", "vad", "whisper-1"]
+ACTORS = ["broker", "dialogue", "dispatcher", "llm", "memory", "recorder", "rehearsal-llm", "speaker", "tts", "vad", "whisper-1"]
 SAID = "What is two plus three?"
 SPOKEN_WORDS = ("two plus three", "is five")
 STOP_LIMIT_S = 12.0
@@ -77,6 +77,7 @@ def test_what_is_said_to_the_target_is_answered(target: Machine) -> None:
     (turn,) = target.hear()
     assert turn["transcript"] == SAID
     assert turn["state"] == "answered"
+    assert "first_sound" in turn["timings_ms"]  # it was spoken, though by a voice without a device
 
 
 def test_a_worker_killed_while_it_transcribes_is_replaced_and_its_turn_answered(target: Machine) -> None:
@@ -196,7 +197,7 @@ def test_an_actor_that_does_not_stop_leaves_its_stacks_and_is_killed_in_time(ins
 def test_a_wrong_configuration_is_told_with_its_line_and_nothing_is_started(installed: Machine) -> None:
     with changed(installed, CONFIG_FILE, CONFIG + "[vad]\n"):
         assert installed.systemctl("start", "earshot.target", check=False).returncode != 0
-        assert f"{CONFIG_FILE}:6" in installed.journal("earshot-prepare.service")
+        assert f"{CONFIG_FILE}:{CONFIG.count(chr(10)) + 1}" in installed.journal("earshot-prepare.service")
         assert installed.show("earshot-prepare.service", "ExecMainStatus") == str(os.EX_CONFIG)
         assert installed.systemctl("start", "earshot.service", check=False).returncode != 0
         assert installed.show("earshot.service", "ExecMainStatus") == str(os.EX_CONFIG)

@@ -89,6 +89,10 @@ class Anna:
     def run(self, *command: str) -> str:
         return self._machine.run("env", *self._environ, *command, user="anna").stdout
 
+    def states(self) -> list[tuple[str, str]]:
+        """Each actor, and how it is."""
+        return [(actor["actor"], actor["state"]) for actor in map(json.loads, self.run(SUPERVISOR, "status", "--json").splitlines())]
+
     def turns(self) -> list[str]:
         """What was heard so far."""
         return [json.loads(line)["transcript"] for line in self.run(SUPERVISOR, "memory", "export", "--json").splitlines()]
@@ -109,7 +113,7 @@ def test_the_units_of_a_user_hear_the_users_microphone(anna: Anna, machine: Mach
              "--load=module-native-protocol-unix", "--load=module-null-sink")  # fmt: skip
     wait_until(lambda: "Server Name" in anna.run("sh", "-c", "pactl info 2>&1 || true"))
     anna.run("systemctl", "--user", "start", "earshot.target")
-    wait_until(lambda: '"mic", "state": "ready"' in anna.run(SUPERVISOR, "status", "--json"))
+    wait_until(lambda: ("mic", "ready") in anna.states())
     anna.run("paplay", f"{SPEECH}/sum-rms.wav")  # to the speaker, whose monitor is the microphone
     wait_until(lambda: SAID in anna.turns())
     anna.run(SUPERVISOR, "stop")
