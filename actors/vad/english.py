@@ -67,12 +67,12 @@ DATIVES = _set("tell give show send get bring let read make wake ask remind teac
 ADJECTIVES = _set(
     "new old big small little large great good nice bad best worst better next last first second third other same only own whole red green "
     "blue white yellow orange black brown pink grey gray main front living dining shopping left right cheap cheaper different early late "
-    "long short short whole nearest closest current full hot cold warm right few"
+    "long short nearest closest current full hot cold warm few"
 )
 WANTING = _set("want wants wanted need needs like likes would love going have has had used supposed try trying able ready how about")
 TRANSITIVE = _set(
     "set put get give gives tell show send bring make makes find need needs want wants like likes have has buy forgot forget remember open "
-    "close lock unlock cancel book check call add order take keep change lose lost found use explain describe change choose "
+    "close lock unlock cancel book check call add order take keep change lose lost found use explain describe choose "
     "schedule move delete remove create write hate love ask visit bought got made took sent brought turn switch dim increase decrease "
     "play raise lower reduce adjust pay fix meet include mean means"
 )
@@ -86,7 +86,6 @@ STATES = _set(
     "open closed locked on off ready working broken coming going hungry tired cold hot warm sick happy sad fine good bad wrong right "
     "late early slow fast cancelled called done finished over empty full red green blue white yellow orange black new old free busy"
 )
-DAYS = _set("monday tuesday wednesday thursday friday saturday sunday weekend morning afternoon evening night noon midnight")
 MONTHS = _set("january february march april may june july august september october november december")
 SINGULAR = _set("second minute hour day week month year degree")
 UNITS = _set(
