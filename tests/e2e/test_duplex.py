@@ -70,7 +70,7 @@ def test_a_replay_does_not_hear_the_answers_that_the_microphone_was_deaf_for(tmp
         voice.body = wav_of(spoken("joke-slt.wav"))
         audio.control("load-module", "module-remap-source", "master=spk.monitor", "source_name=room")
         audio.control("set-default-source", "room")
-        with assistant(*DEVICES, f"tts.url={voice.url}") as running, running.events("turn.finished") as events:
+        with assistant(*DEVICES, PATIENT, f"tts.url={voice.url}") as running, running.events("turn.finished") as events:
             running.run("record", recording, "--detach")
             for _ in range(2):
                 audio.play(spoken("sum-rms.wav"), SAMPLE_RATE_HZ)

@@ -50,6 +50,9 @@ class Stage:
         else:
             self.declined.append(body)
 
+    def extend_lease(self, _lease: Lease, _deadline_ms: int) -> None:
+        """On a busy machine the trial takes so long that the lease is too short."""
+
     def overhear(self) -> None:
         """The worker looks between two steps whether its work is still wanted."""
         if self.looks_until_cancel is not None:
