@@ -374,7 +374,7 @@ def test_a_worker_whose_work_is_wanted_meanwhile_goes_on(plane: Plane) -> None:
     worker = plane.client("whisper-1")
     worker.work("stt", work)
     vad.speculate(speech(), PCM)
-    plane.until(lambda: finished and not vad.outstanding)
+    plane.until(lambda: finished and not vad.outstanding and not worker.outstanding)
     assert [job.stage for job in open_jobs(plane)] == ["heard"]
 
 
