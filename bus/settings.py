@@ -217,7 +217,18 @@ class Phrases(_Table, frozen=True):
     """What is understood without the language model in one language. A phrase counts when it is all that was said; case and
     punctuation do not."""
 
-    stop: tuple[str, ...] = ("stop", "stop it", "stop please", "be quiet", "cancel", "cancel that", "never mind", "nevermind")
+    stop: tuple[str, ...] = (
+        "stop",
+        "stop it",
+        "stop please",
+        "wait",
+        "hold on",
+        "be quiet",
+        "cancel",
+        "cancel that",
+        "never mind",
+        "nevermind",
+    )
     repeat: tuple[str, ...] = (
         "say that again",
         "say it again",
@@ -302,7 +313,7 @@ class InterruptionSettings(_Table, frozen=True):
     """What it takes to interrupt an answer, with `speaker.duplex = "full"`."""
 
     min_ms: Annotated[int, Meta(ge=90, le=5000)] = 240
-    """Speech for so long, pauses left out."""
+    """Speech for so long, pauses left out, silences the answer; it goes on if that was no utterance."""
     min_words: Annotated[int, Meta(ge=0, le=20)] = 0
     """And so many words of it; they come from partial transcripts, so with 1 or more it takes as long as those do: with a single Whisper
     worker until the first pause."""

@@ -97,7 +97,7 @@ def _heard(manner: Manner, work: Heard, woken: bool) -> Step:
         return _handle(manner, work, manner.texts.acknowledge, "wake")
     heard = work if called is None else msgspec.structs.replace(work, transcript=called)
     addressed = woken or not manner.wake or called is not None
-    if not addressed and not _somebody_spoke(heard):
+    if not addressed and not somebody_spoke(heard):
         return _ignore(manner, "nobody spoke")
     command = command_of(manner.phrases, heard.transcript)
     if not addressed or command in NEEDS_THE_PAST:
@@ -133,7 +133,7 @@ def _addressed(manner: Manner, heard: Heard, command: Command | None) -> Step:
         return Step("", _recall(manner, heard.transcript))
     if words and not heard.rejected and manner.texts.confirm and len(words.split()) <= MOST_CONFIRM_WORDS:
         return _confirm(manner, words)
-    say = manner.texts.reprompt if _somebody_spoke(heard) else ""
+    say = manner.texts.reprompt if somebody_spoke(heard) else ""
     detail = heard.rejected or ("doubtful" if heard.doubtful else "no words")
     return Step(say, Remember(role=manner.role, state=EMPTY, transcript=heard.transcript, reply=say, detail=detail))
 
@@ -143,7 +143,8 @@ def _goes_on(manner: Manner, last: LastTurn | None) -> bool:
     return last is not None and last.spoke and last.quiet_ms < manner.follow_up_ms
 
 
-def _somebody_spoke(work: Heard) -> bool:
+def somebody_spoke(work: Heard) -> bool:
+    """Whether this is somebody to whom the assistant has something to say, if only that it did not understand."""
     if work.rejected in NOBODY_SPOKE:
         return False
     return bool(work.transcript.strip()) or work.speech_ms >= REPROMPT_SPEECH_MS

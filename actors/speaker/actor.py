@@ -15,7 +15,7 @@ from bus.errors import SetupError, WireError
 from bus.events import configure, received
 from bus.limits import VOICE_HIGH_WATER_MARK
 from bus.messages.base import Message
-from bus.messages.voice import VoiceAsk, VoiceCut, VoiceDuck, VoiceFinished, VoicePlaying, VoiceSound, VoiceStarted, VoiceStop
+from bus.messages.voice import VoiceAsk, VoiceCut, VoiceDuck, VoiceFinished, VoiceHold, VoicePlaying, VoiceSound, VoiceStarted, VoiceStop
 
 if TYPE_CHECKING:
     from actors.actor import Runtime
@@ -109,6 +109,9 @@ class Speaker:
                     self._playout.stop(now_ns, cause)
             case VoiceDuck(on=on):
                 self._playout.duck(on, now_ns)
+            case VoiceHold(on=on):
+                with self._runtime.phases.during("playing", REOPEN_S):  # the output may have been let go meanwhile
+                    self._playout.hold(on, now_ns)
             case VoiceAsk():
                 pass  # it is answered as all else is
             case other:

@@ -3,6 +3,11 @@
 One reply at a time is played, clause by clause, as it arrives. Whoever sends it may die and begin again anywhere: what is here already is
 passed over, and what does not follow on that is not taken. The output is kept only so full as is needed, and what is in it can be taken
 back: so it is silent soon after it is told to be, and quieter soon too.
+
+A voice that is held is silent and keeps everything. It goes on a little before the place at which it fell silent, where it was quiet
+between two words: the last words were said into somebody's cough, and a voice that begins within a word is hard to understand. What is
+played for the second time counts as heard already, and nothing is played a third time, so whoever coughs on and on does not hear the
+same words for ever.
 """
 
 from __future__ import annotations
@@ -19,6 +24,10 @@ LEAD_S: Final = 0.25
 """Sound handed to the output beyond what has been heard: for so long the main loop may be away."""
 FADE_S: Final = 0.008
 """How long it takes to fall silent, or to change the volume: at once would be a click."""
+AGAIN_S: Final = (1.2, 0.3)
+"""How much earlier a voice that was held goes on, at the most and at the least."""
+QUIET_S: Final = 0.02
+"""So much of it is to be quiet there."""
 MAX_WAITING_S: Final = 60.0
 """Sound that is kept beyond what has been heard."""
 
@@ -93,6 +102,7 @@ class Playout:
         self._output = output
         self._volume, self._duck = volume, duck
         self._gain = self._target = volume
+        self._is_held = False
         self.reply: Reply | None = None
         self.state: VoiceState = "idle"
         self.cause: StopCause | Literal[""] = ""
@@ -102,16 +112,19 @@ class Playout:
         self._forget(Place(0, 0))
 
     def _forget(self, place: Place) -> None:
-        self._pcm = bytearray()  # arrived and not heard yet
+        self._pcm = bytearray()  # not heard yet, or not for long
         self._base = 0  # samples before those
         self._arrived = self._handed = self._heard = 0
+        self._at = 0  # what is being heard; not `_heard` where something is played again
+        self._again = 0  # so many samples of what the output has played were played again
+        self._new = 0  # what comes before was played again
         self._stretches: deque[_Stretch] = deque()
         self._from = self._next = place
         self._is_whole = self._is_fading = False
 
     @property
     def busy(self) -> bool:
-        """Whether something is being played, if only its end."""
+        """Whether something is being played, if only the fade at its end."""
         return self.state == "playing" or self._is_fading
 
     @property
@@ -137,7 +150,7 @@ class Playout:
 
     def resume(self, reply: Reply, place: Place, state: VoiceState) -> None:
         """A predecessor came so far."""
-        self.reply, self.state = reply, "waiting" if state == "playing" else state
+        self.reply, self.state, self._is_held = reply, "waiting" if state == "playing" else state, state == "held"
         self._forget(place)
 
     def is_replaced_by(self, reply: Reply) -> bool:
@@ -178,20 +191,24 @@ class Playout:
     def pump(self, now_ns: int) -> None:
         """Note what has been heard, and hand on what is due."""
         if self._is_fading:
-            self._is_fading = self._output.heard() < self._heard
-        if self.state in ("cut", "finished", "idle") or not self.rate_hz:
+            self._is_fading = self._output.heard() - self._again < self._at
+        if self.state in ("cut", "finished", "idle"):
+            return
+        if self._is_held:
+            self.state = "held"
+        if self._is_held or not self.rate_hz:
             return
         self._note(now_ns)
-        while (due := min(self._arrived, self._heard + round(LEAD_S * self.rate_hz)) - self._handed) > 0:
+        while (due := min(self._arrived, self._at + round(LEAD_S * self.rate_hz)) - self._handed) > 0:
             before = self._handed
             self._hand_over(due)
             self._note(now_ns)
             if self._handed == before:
                 return
-        if self._is_whole and self._heard == self._arrived:
+        if self._is_whole and self._at == self._arrived:
             self.state = "finished"
         else:
-            self.state = "playing" if self._handed > self._heard else "waiting"
+            self.state = "playing" if self._handed > self._at else "waiting"
 
     def _hand_over(self, samples: int) -> None:
         begin = (self._handed - self._base) * SAMPLE_BYTES
@@ -200,46 +217,86 @@ class Playout:
         self._output.queue(pcm, last=self._is_whole and self._handed == self._arrived)
 
     def _note(self, now_ns: int) -> None:
-        heard = min(self._output.heard(), self._handed)
-        if heard <= self._heard:
+        at = min(self._output.heard() - self._again, self._handed)
+        if at <= self._at:
             return
         if not self.first_ns:
-            self.first_ns = now_ns + self._output.delay_ns - round((heard - self._heard) * 1e9 / self.rate_hz)
-        self._heard = heard
+            self.first_ns = now_ns + self._output.delay_ns - round((at - self._at) * 1e9 / self.rate_hz)
         self.last_ns = now_ns + self._output.delay_ns
-        del self._pcm[: (heard - self._base) * SAMPLE_BYTES]
-        self._base = heard
-        while (
-            len(self._stretches) > 1
-            and self._stretches[0].begin + self._stretches[0].samples <= heard
-            and self._stretches[1].begin <= heard
-        ):
+        self._hear(at)
+
+    def _hear(self, at: int) -> None:
+        """What comes before has been heard, or will be after all."""
+        self._at, self._heard = at, max(self._heard, at)
+        if (kept := self._heard - round(AGAIN_S[0] * self.rate_hz)) > self._base:
+            del self._pcm[: (kept - self._base) * SAMPLE_BYTES]
+            self._base = kept
+        while len(self._stretches) > 1 and self._stretches[1].begin <= self._heard:
             self._stretches.popleft()
 
     # -- quieter, or silent -------------------------------------------------------------------------------------------
 
     def stop(self, now_ns: int, cause: StopCause) -> None:
         """Fall silent. Where that is, is known at once: `place` and `last_ns` are those of the last sample that will be heard."""
-        if self.state not in ("playing", "waiting"):
+        if self.state not in ("playing", "waiting", "held"):
             return
-        if self.rate_hz:
-            self._note(now_ns)
-            kept = min(self._output.take_back(), self._handed)
-            fade = (
-                round(FADE_S * self.rate_hz) if kept and not self._output.trouble else 0
-            )  # of what is silent already nothing more is heard
-            end = min(kept + fade, self._arrived)
-            begin = (kept - self._base) * SAMPLE_BYTES
-            fading = bytes(self._pcm[begin : begin + (end - kept) * SAMPLE_BYTES])
-            self._output.queue(ramped(fading, self._gain, 0.0), last=True)
-            if end > self._heard:
-                self.last_ns = now_ns + self._output.delay_ns + round((end - self._heard) * 1e9 / self.rate_hz)
-                self.first_ns = self.first_ns or now_ns + self._output.delay_ns
-            self._heard, self._is_fading = end, True
-            while len(self._stretches) > 1 and self._stretches[0].begin + self._stretches[0].samples <= end:
-                self._stretches.popleft()
+        if self.rate_hz and self.state != "held":
+            self._fall_silent(now_ns)
         self._pcm.clear()
         self.state, self.cause = "cut", cause
+
+    def hold(self, on: bool, now_ns: int) -> None:
+        """Fall silent and keep the rest, or go on."""
+        if on == self._is_held:
+            return
+        if on:
+            self.pump(now_ns)
+            if self.state in ("playing", "waiting") and self.rate_hz:
+                self._fall_silent(now_ns)
+            self._is_held = True
+        else:
+            self._is_held = False
+            if self.state == "held" and self.rate_hz:
+                self._go_back()
+            elif self.state == "held":
+                self.state = "waiting"
+        self.pump(now_ns)
+
+    def _fall_silent(self, now_ns: int) -> None:
+        self._note(now_ns)
+        kept = self._take_back()
+        fade = round(FADE_S * self.rate_hz) if kept and not self._output.trouble else 0  # of what is silent already nothing more is heard
+        end = min(kept + fade, self._arrived)
+        begin = (kept - self._base) * SAMPLE_BYTES
+        fading = bytes(self._pcm[begin : begin + (end - kept) * SAMPLE_BYTES])
+        self._output.queue(ramped(fading, self._gain, 0.0), last=True)
+        if end > self._at:
+            self.last_ns = now_ns + self._output.delay_ns + round((end - self._at) * 1e9 / self.rate_hz)
+            self.first_ns = self.first_ns or now_ns + self._output.delay_ns
+        self._handed = max(self._at, end)
+        self._hear(self._handed)
+        self._is_fading = True
+
+    def _take_back(self) -> int:
+        """Return up to where what was handed over will be heard after all."""
+        return min(max(self._output.take_back() - self._again, self._base), self._handed)
+
+    def _go_back(self) -> None:
+        """To where it was quiet."""
+        played, place = self._take_back(), self._quiet_place()
+        self._again += played - place
+        self._new, self._handed, self._at = self._heard, place, place
+        self._is_fading, self._gain = False, 0.0
+
+    def _quiet_place(self) -> int:
+        """Where a voice that was held goes on: the quietest moment that is near enough, and was not played again before."""
+        furthest, nearest = (self._heard - round(seconds * self.rate_hz) for seconds in AGAIN_S)
+        first, step = max(furthest, self._base, self._new), round(QUIET_S * self.rate_hz)
+        places = range(first, nearest - step + 1, step)
+        if not places:
+            return self._at if self._new else first
+        samples = array("h", bytes(self._pcm[: (nearest - self._base) * SAMPLE_BYTES]))
+        return min(places, key=lambda place: sum(map(abs, samples[place - self._base : place - self._base + step]))) + step // 2
 
     def duck(self, on: bool, now_ns: int) -> None:
         """Go on more quietly, or as before."""
@@ -249,9 +306,9 @@ class Playout:
         self._target = target
         if self.state == "playing":
             self._note(now_ns)
-            self._handed = min(max(self._output.take_back(), self._base), self._handed)
+            self._handed = max(self._take_back(), self._at)
             self.pump(now_ns)
-        else:
+        elif self.state != "held":
             self._gain = target
 
     def _louder(self, pcm: bytes) -> bytes:

@@ -4,7 +4,7 @@ A reply is begun from its events, clause by clause, and completed by its job. On
 the newest is spoken. The speaker tells what was heard; what it does not have it is sent again. Whatever happens, a reply that is owed
 ends: heard whole, cut short, or not heard for a reason.
 
-This is the one place that decides about the voice: whoever wants it quieter or silent calls `duck` or `interrupt`.
+This is the one place that decides about the voice: whoever wants it quieter or silent calls `duck`, `hold` or `interrupt`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 from actors.tts.speech import Key, Speech
-from bus.messages.voice import Place, StopCause, VoiceDuck, VoicePlayed, VoiceProgress, VoiceSound, VoiceStop
+from bus.messages.voice import Place, StopCause, VoiceDuck, VoiceHold, VoicePlayed, VoiceProgress, VoiceSound, VoiceStop
 
 SILENT_S: Final = 2.0
 """Without an answer for so long, the speaker is not there."""
@@ -43,7 +43,7 @@ class Send:
 
     key: Key
     stream: str
-    body: VoiceSound | VoiceStop | VoiceDuck
+    body: VoiceSound | VoiceStop | VoiceDuck | VoiceHold
     pcm: bytes | None = None
 
 
@@ -99,7 +99,7 @@ class Talk:
         self._seen_next: Place | None = None
         self._unanswered_ns: int | None = None  # since when the speaker owes an answer
         self._unusable_ns: int | None = None
-        self._is_ducked = False
+        self._is_ducked = self._is_held = False
         self._actions: list[Action] = []
 
     @property
@@ -186,8 +186,7 @@ class Talk:
         if is_new:
             if self._current is not None and self._current is not speech:
                 self._current.send_again(self._current.heard)
-            if self._is_ducked:
-                self._send(key, "", VoiceDuck(on=True))
+            self._send(key, "", VoiceDuck(on=self._is_ducked))  # a predecessor of ours may have told it otherwise
 
     def _heard(self, speech: Speech, progress: VoiceProgress) -> None:
         before = speech.heard
@@ -215,10 +214,14 @@ class Talk:
         current = self._current
         if current is None:
             return
+        if self._is_held:
+            current.moved_ns = now_ns
         if now_ns - current.moved_ns > STUCK_S * 1e9 and (current.is_owed or len(self._speeches) > 1):
             self._stop(current, "trouble")
             self._end(current, "unheard", "nothing came of it any more")
         elif self._known is not None and self._unusable_ns is None:
+            if self._known[1].state in (("playing", "waiting") if self._is_held else ("held",)):
+                self._send(current.key, "", VoiceHold(on=self._is_held))  # that got lost, or one of us is new
             self._send_what_is_missing(current, *self._known)
 
     def _send_what_is_missing(self, current: Speech, key: Key, progress: VoiceProgress) -> None:
@@ -249,6 +252,12 @@ class Talk:
             self._is_ducked = on
             key = self._current.key if self._current else Key("", 0)
             self._send(key, "", VoiceDuck(on=on))
+
+    def hold(self, on: bool) -> None:
+        """Be silent and keep what has not been heard, or go on. Meanwhile sound is made and sent as ever."""
+        if on != self._is_held:
+            self._is_held = on
+            self._send(self._current.key if self._current else Key("", 0), "", VoiceHold(on=on))
 
     def interrupt(self) -> None:
         """What is being said ends now. The speaker then tells how much of it was heard, and that is remembered."""
@@ -356,5 +365,5 @@ class Talk:
     def _stop(self, speech: Speech, cause: StopCause) -> None:
         self._send(speech.key, speech.stream, VoiceStop(attempt=speech.key.attempt, cause=cause))
 
-    def _send(self, key: Key, stream: str, body: VoiceSound | VoiceStop | VoiceDuck, pcm: bytes | None = None) -> None:
+    def _send(self, key: Key, stream: str, body: VoiceSound | VoiceStop | VoiceDuck | VoiceHold, pcm: bytes | None = None) -> None:
         self._actions.append(Send(key, stream, body, pcm))

@@ -38,12 +38,13 @@ class Vad:
         self._endpointers = self._open_endpointers()
         self._partial_ms = 0 if runtime.settings.whisper.workers == 1 else self._settings.partial_ms  # it would have to wait for pauses
         self._gate = VoiceGate() if is_half_duplex(runtime.settings) else None
+        self._voice = VoiceGate() if is_interruptible(runtime.settings) else None
         self._ears: dict[str, Ear] = {}
         self._open_engine()  # now, so that one that cannot be had is told of before anyone speaks
         runtime.subscribe(AudioOpened.topic, self._on_opened)
         if self._endpointers or self._partial_ms:
             runtime.subscribe(TranscriptPartial.topic, self._on_partial)
-        if self._gate is not None:
+        if self._gate is not None or self._voice is not None:
             runtime.subscribe("voice.", self._on_voice)
         runtime.jobs.resend()  # connects to the dispatcher, now: the first pause would not wait for that
         runtime.every(TICK_S, self._tick)
@@ -67,14 +68,15 @@ class Vad:
 
     def _on_voice(self, message: Message) -> None:
         """The assistant's own voice begins, goes on, or is silent."""
-        assert self._gate is not None, "who has no gate does not ask for this"
+        voice = self._gate or self._voice
+        assert voice is not None, "who heeds no voice does not ask for this"
         match message.body:
             case VoiceStarted(at_ns=at_ns):
-                self._gate.sounds(at_ns)
+                voice.sounds(at_ns)
             case VoicePlaying(since_ns=since_ns, at_ns=at_ns):
-                self._gate.sounds(at_ns, since_ns)
+                voice.sounds(at_ns, since_ns)
             case VoiceFinished(at_ns=at_ns) | VoiceCut(at_ns=at_ns):
-                self._gate.silent(at_ns)
+                voice.silent(at_ns)
 
     def _look(self) -> list[str]:
         """Listen to every stream that has a source; return the streams that there are."""
@@ -108,6 +110,7 @@ class Vad:
             policy=Policy(self._limits, self._endpointers) if self._endpointers else None,
             partial_ms=self._partial_ms,
             gate=self._gate if stream == self._runtime.settings.mic.stream else None,
+            voice=self._voice,
         )
 
     def _open_endpointers(self) -> tuple[Endpointer, ...]:
@@ -128,6 +131,11 @@ class Vad:
 def is_half_duplex(settings: Settings) -> bool:
     """Whether the microphone would hear the voice, and nobody takes that away."""
     return settings.speaker.duplex == "half" and settings.hears_itself
+
+
+def is_interruptible(settings: Settings) -> bool:
+    """Whether one may speak into the voice, and what is said in a pause is known."""
+    return settings.tts.engine != "none" and settings.speaker.duplex == "full" and settings.vad.pause_ms > 0
 
 
 def segmenter_config(settings: VadSettings) -> SegmenterConfig:

@@ -19,7 +19,7 @@ from actors.vad.endpoint import Policy
 from actors.vad.hearing import Hearing, Told, to_note
 from actors.vad.lateness import Lateness
 from actors.vad.relay import Relay, warm_up_start
-from actors.vad.segmenter import Checkpoint, Paused, Resumed, Segment, SegmenterConfig, Skipped, SpeechStarted
+from actors.vad.segmenter import Checkpoint, Paused, Resumed, Segment, SegmenterConfig, Skipped, SpeechStarted, frames_of
 from bus import timings
 from bus.audio import AudioReader, End, Frame, Heard, Missing, NewEpoch
 from bus.codec import Stamp
@@ -41,6 +41,10 @@ LATE_NS = 150_000_000
 JUDGING_S = 5.0  # of a model that takes a tenth of a second on a busy machine
 OPENING_NS = 150_000_000
 """An utterance is opened so long after its first sound at the most."""
+CONFIRM_EACH_MS = 1_000
+"""Of speech that goes on it is told so often that it does."""
+SHORT_WORDS_S = 2.0
+"""The words of speech that was too short for a turn are wanted for so long after its end."""
 SILENCE = bytes(FRAME_BYTES)
 CATCHING_UP_S = 5.0
 CATCHING_UP_FRAMES = 100  # so many frames take a few milliseconds; the phase begins anew with each lot
@@ -74,9 +78,10 @@ class Ear:
         policy: Policy | None = None,
         partial_ms: int = 0,
         gate: VoiceGate | None = None,
+        voice: VoiceGate | None = None,
     ) -> None:
         """Without a `policy` every pause has the limit of `config`. Each `partial_ms` of speech is transcribed while it lasts; 0: not.
-        What a `gate` shuts out is taken for silence."""
+        What a `gate` shuts out is taken for silence. Of speech while the `voice` sounds the words count though it is too short."""
         self._runtime = runtime
         self._stream = stream
         self._config = config
@@ -93,11 +98,14 @@ class Ear:
         self._lateness = Lateness(stale_ms)
         self._policy = policy
         self._gate = gate
+        self._voice = voice
         self._partial_samples = partial_ms * SAMPLE_RATE_HZ // 1000
         self._next_partial = 0  # the sample at which the utterance so far is to be transcribed; 0: none is
         self._partial_ns = 0  # when that was done last
         self._guess: tuple[str, speech.TranscriptPartial] | None = None  # what came of it last, and of which turn
-        self._begun: SpeechStarted | None = None  # until there is enough speech
+        self._begun: SpeechStarted | None = None  # of the open utterance
+        self._confirm_ms = 0  # with so much speech in it that is told next
+        self._short = ""  # the turn that was transcribed though it is too short to be one
         self._pause: Segment | None = None  # the present pause, if it was told in time
         self._unaccepted: deque[_Utterance] = deque()  # oldest first
         self._submitting = False  # the oldest is on its way to the dispatcher
@@ -171,7 +179,7 @@ class Ear:
                 if self._lateness.is_stale(captured_ns, self._runtime.clock.monotonic_ns()):
                     self._runtime.count("frames-stale", stream=self._stream)
                 self._tell(self._hearing.push(SILENCE if self._is_voice(captured_ns) else pcm, captured_ns))
-                if self._begun is not None and self._hearing.voiced_ms >= self._runtime.settings.interruption.min_ms:
+                if self._begun is not None:
                     self._confirm(self._begun)
                 if self._next_partial and self._hearing.next_sample >= self._next_partial:
                     self._transcribe_so_far(captured_ns)
@@ -222,7 +230,7 @@ class Ear:
             match event:
                 case SpeechStarted(start_sample=start_sample):
                     self._next_partial = (start_sample + self._partial_samples) if self._partial_samples else 0
-                    self._begun = event
+                    self._begun, self._confirm_ms = event, self._runtime.settings.interruption.min_ms
                     self._publish(speech.SpeechStarted(first_sample=start_sample), turn)
                 case Paused(segment=segment):
                     self._on_pause(segment, turn, item.captured_ns)
@@ -232,6 +240,8 @@ class Ear:
                         self._runtime.withdraw(turn)
                 case Skipped(start_sample=start_sample, speech_ms=speech_ms, minimum_ms=minimum_ms):
                     self._next_partial, self._begun = 0, None
+                    if turn == self._short:
+                        self._runtime.after(SHORT_WORDS_S, partial(self._runtime.withdraw, turn))
                     self._publish(speech.SpeechSkipped(first_sample=start_sample, speech_ms=speech_ms, minimum_ms=minimum_ms), turn)
                 case Segment():
                     self._pause, self._next_partial, self._begun = None, 0, None
@@ -241,10 +251,30 @@ class Ear:
         return f"{self._stream}-{(hearing or self._hearing).epoch}-{start_sample}"
 
     def _confirm(self, begun: SpeechStarted) -> None:
-        """There is enough speech to interrupt somebody."""
-        self._begun = None
-        confirmed = speech.SpeechConfirmed(first_sample=begun.start_sample, speech_ms=self._hearing.voiced_ms)
-        self._publish(confirmed, self._turn(begun.start_sample))
+        """There is enough speech to interrupt somebody, or more of it."""
+        voiced_ms, turn = self._hearing.voiced_ms, self._turn(begun.start_sample)
+        enough_ms = self._runtime.settings.interruption.min_ms
+        if voiced_ms >= self._confirm_ms:
+            self._confirm_ms = voiced_ms + CONFIRM_EACH_MS
+            self._publish(speech.SpeechConfirmed(first_sample=begun.start_sample, speech_ms=voiced_ms), turn)
+        elif voiced_ms >= enough_ms and self._pause_begins:
+            self._confirm_ms = min(
+                self._confirm_ms, voiced_ms + enough_ms
+            )  # whoever goes on after it is as much of an interruption as he was before
+            if self._voice is not None and self._voice.is_shut(self._newest_ns) and self._lateness.at_pace:
+                self._transcribe_short(turn)
+
+    @property
+    def _pause_begins(self) -> bool:
+        """Whether this frame makes the silence a pause."""
+        return self._config.pause_ms > 0 and self._hearing.silent_ms == frames_of(self._config.pause_ms) * FRAME_MS
+
+    def _transcribe_short(self, turn: str) -> None:
+        """Speech into the voice that is too short for a turn so far may be "stop"."""
+        so_far = self._hearing.so_far()
+        if so_far is not None and so_far.speech_ms < self._config.min_speech_ms:
+            self._short = turn
+            self._runtime.speculate(self._job(so_far, turn, {}), so_far.pcm)
 
     def _transcribe_so_far(self, captured_ns: int) -> None:
         """Somebody speaks: have what he said so far transcribed, for those who like to see it. Not while we are catching up."""

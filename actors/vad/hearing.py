@@ -80,6 +80,11 @@ class Hearing:
         return self._segmenter.voiced_ms
 
     @property
+    def silent_ms(self) -> int:
+        """How long nobody has spoken in the open utterance; 0 when there is none."""
+        return self._segmenter.silent_ms
+
+    @property
     def frames_to_event(self) -> int:
         """The frame, counted from the next as 1, that can make something be told at the earliest."""
         return self._segmenter.frames_to_event

@@ -258,6 +258,11 @@ class Segmenter:
         return sum(islice(self._speech, self._first, None)) * FRAME_MS if self.is_open else 0
 
     @property
+    def silent_ms(self) -> int:
+        """How long nobody has spoken in the open utterance; 0 when there is none."""
+        return self._silent * FRAME_MS if self.is_open else 0
+
+    @property
     def _silent(self) -> int:
         """How many frames there are since the last speech."""
         return len(self._frames) - 1 - self._last

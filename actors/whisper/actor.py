@@ -86,6 +86,7 @@ class Whisper:
             avg_logprob=min((segment.avg_logprob for segment in segments), default=0.0),
             no_speech_prob=max((segment.no_speech_prob for segment in segments), default=0.0),
             rejected=judgement.rejected,
+            speech_ms=work.speech_ms,
         )
         if not lease.ahead:
             self._publish(lease.job, final)
@@ -94,7 +95,12 @@ class Whisper:
         if len(self._early) > MAX_EARLY:
             self._early.popitem(last=False)
         at_pause = TranscriptPartial(
-            text=judgement.text, stable_chars=0, revision=lease.job.revision, at_pause=True, avg_logprob=final.avg_logprob
+            text=judgement.text,
+            stable_chars=0,
+            revision=lease.job.revision,
+            at_pause=True,
+            avg_logprob=final.avg_logprob,
+            speech_ms=work.speech_ms,
         )
         self._publish(lease.job, at_pause)
 

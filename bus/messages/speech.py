@@ -17,11 +17,13 @@ class SpeechStarted(Body, frozen=True, kw_only=True):
 
 
 class SpeechConfirmed(Body, frozen=True, kw_only=True):
-    """Someone has spoken for so long (`interruption.min_ms`) that it is no cough."""
+    """Someone has spoken for so long (`interruption.min_ms`) that it silences the voice. Told again with each further second of speech, and
+    when it goes on for so long after a pause."""
 
     topic: ClassVar[str] = "speech.confirmed"
     first_sample: Count
     speech_ms: AudioMs
+    """So far, pauses left out."""
 
 
 class SpeechSkipped(Body, frozen=True, kw_only=True):
@@ -58,6 +60,8 @@ class TranscriptPartial(Body, frozen=True, kw_only=True):
     """The speaker pauses, and this was heard with as much care as the final transcript: it will be that one if the pause is the end."""
     avg_logprob: Annotated[float, Meta(ge=-1e6, le=1e6)] = 0.0
     """At a pause: how sure the model was, as in `transcript.final`."""
+    speech_ms: AudioMs = 0
+    """At a pause: of the first to the last sound of speech. Less than an utterance needs, and it will be one only if more is said."""
 
 
 class TranscriptFinal(Body, frozen=True, kw_only=True):
@@ -72,6 +76,8 @@ class TranscriptFinal(Body, frozen=True, kw_only=True):
     no_speech_prob: Annotated[float, Meta(ge=-1e6, le=1e6)]
     rejected: Line = ""
     """Why the text was not believed (`silence`, `no-speech`, `repetition`, …), or empty."""
+    speech_ms: AudioMs = 0
+    """From the first to the last sound of speech."""
 
 
 class WakeHeard(Body, frozen=True, kw_only=True):

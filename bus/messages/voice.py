@@ -1,6 +1,6 @@
 """The voice: sound from whoever makes it (`tts`) to whoever plays it (`speaker`), and what was really heard of it.
 
-The first five pass over the socket `voice`, which the speaker binds; the others are events. The turn stands in the envelope. A reply is
+The first six pass over the socket `voice`, which the speaker binds; the others are events. The turn stands in the envelope. A reply is
 spoken clause by clause; a place in it is a clause and a sample of that clause, both counted from 0.
 """
 
@@ -14,7 +14,7 @@ from bus.limits import MAX_COUNT
 from bus.messages.base import Body, Count, Line, Nanoseconds, Text
 
 RateHz = Annotated[int, Meta(ge=4_000, le=192_000)]
-VoiceState = Literal["idle", "waiting", "playing", "finished", "cut"]
+VoiceState = Literal["idle", "waiting", "playing", "finished", "cut", "held"]
 StopCause = Literal["user", "newer", "trouble"]
 """Why a reply is stopped: somebody spoke into it, another one took its place, or it could not be said to its end."""
 
@@ -67,12 +67,19 @@ class VoiceDuck(Body, frozen=True, kw_only=True):
     on: bool
 
 
+class VoiceHold(Body, frozen=True, kw_only=True):
+    """Be silent at once and keep what has not been heard; or go on. What comes meanwhile is taken and kept too."""
+
+    topic: ClassVar[str] = "voice.hold"
+    on: bool
+
+
 class VoiceProgress(Body, frozen=True, kw_only=True):
     """How far it is, with the reply that was played last; of nothing at all (`idle`) the turn is empty."""
 
     topic: ClassVar[str] = "voice.progress"
     state: VoiceState
-    """`waiting`: for more of the reply. `cut`: it was stopped before its end, or another one came."""
+    """`waiting`: for more of the reply. `cut`: it was stopped before its end, or another one came. `held`: it is silent and may go on."""
     attempt: Count = 0
     clause: Count = 0
     sample: Count = 0

@@ -34,7 +34,7 @@ from bus.messages.jobs import (
     WorkerHello,
 )
 from bus.messages.record import RecordStart
-from bus.messages.voice import VoiceAsk, VoiceDuck, VoiceProgress, VoiceSound, VoiceStop
+from bus.messages.voice import VoiceAsk, VoiceDuck, VoiceHold, VoiceProgress, VoiceSound, VoiceStop
 from tests.fuzz.generate import Generator, Shot
 
 ANSWER_S = 60.0
@@ -200,7 +200,7 @@ class Loudspeaker(Router):
     name = "voice"
     counted_by = "speaker"
     lot = 60  # it keeps 100 answers for us
-    accepted = (VoiceSound, VoiceAsk, VoiceStop, VoiceDuck)
+    accepted = (VoiceSound, VoiceAsk, VoiceStop, VoiceDuck, VoiceHold)
 
     def question(self, number: int) -> tuple[Body, Callable[[Body], bool]]:
         attempt = 1_000_000 + number  # newer than any that is drawn

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.speaker.note import Note, NoteFile
 from actors.speaker.paced import HEADER_BYTES, Paced, WavFile
-from actors.speaker.playout import FADE_S, LEAD_S, Playout, Reply, ramped
+from actors.speaker.playout import AGAIN_S, FADE_S, LEAD_S, Playout, Reply, ramped
 from bus.clock import ManualClock
-from bus.messages.voice import Place, VoiceSound
+from bus.messages.voice import Place, VoiceSound, VoiceState
 
 RATE_HZ = 1_000
 FIRST = Reply("turn-1", 10_001, "mic")
@@ -38,10 +40,10 @@ class Heard:
 class Scene:
     """A playout whose time is turned by hand."""
 
-    def __init__(self, *, volume: float = 1.0) -> None:
+    def __init__(self, *, volume: float = 1.0, duck: float = 0.25) -> None:
         self.clock = ManualClock()
         self.heard = Heard()
-        self.playout = Playout(Paced(self.clock.monotonic_ns, self.heard), volume=volume, duck=0.25)
+        self.playout = Playout(Paced(self.clock.monotonic_ns, self.heard), volume=volume, duck=duck)
 
     def take(self, clause: int, begin: int, end: int, *, ends: bool = False, last: bool = False, reply: Reply = FIRST) -> bool:
         sound = VoiceSound(attempt=reply.attempt, clause=clause, first_sample=begin, rate_hz=RATE_HZ, ends=ends, last=last)
@@ -169,6 +171,139 @@ def test_ducked_it_goes_on_more_quietly_within_the_fade_and_nothing_is_left_out(
     assert heard[:300] == full[:300]
     assert all(abs(heard[place] - full[place] / 4) <= 1 for place in range(300 + FADE, 600))
     assert heard[600 + FADE :] == full[600 + FADE :]
+
+
+def words_and_pauses(samples: int) -> bytes:
+    """Loud, but for 40 quiet samples before each multiple of 500."""
+    return array("h", [10 if at % 500 >= 460 else 3_000 + at for at in range(samples)]).tobytes()
+
+
+def test_a_voice_that_is_held_is_silent_at_once_and_goes_on_before_the_word_in_which_it_was() -> None:
+    scene = Scene()
+    whole, sound = words_and_pauses(3_000), VoiceSound(attempt=10_001, clause=0, first_sample=0, rate_hz=RATE_HZ, ends=True)
+    scene.playout.take(FIRST, sound, whole, scene.clock.monotonic_ns())
+    scene.play(1.8)
+    scene.playout.hold(True, scene.clock.monotonic_ns())
+    assert scene.playout.state == "held"
+    assert scene.playout.busy
+    scene.play(5.0)
+    assert not scene.playout.busy
+    assert len(scene.heard.samples) == 1_800 + FADE
+    assert scene.playout.place == Place(0, 1_800 + FADE)
+    assert scene.playout.last_ns <= 1.9e9
+    scene.playout.hold(False, scene.clock.monotonic_ns())
+    scene.play(0.2)
+    assert scene.playout.place == Place(0, 1_800 + FADE), "what is played again has been heard already"
+    assert scene.take(1, 0, 0, ends=True, last=True)
+    scene.play(3.0)
+    assert scene.playout.state == "finished"
+    again = array("h", whole)[scene.heard.samples[1_800 + FADE + 100] - 3_000 - 100 :]
+    assert 960 <= 3_000 - len(again) <= 1_000 or 1_460 <= 3_000 - len(again) <= 1_500, "it began where it was quiet"
+    assert scene.heard.samples[1_800 + FADE + FADE :] == again[FADE:]
+
+
+def test_a_reply_that_comes_while_the_voice_is_held_waits_and_one_that_is_stopped_stays_silent() -> None:
+    scene = Scene()
+    scene.playout.hold(True, scene.clock.monotonic_ns())
+    assert scene.take(0, 0, 300, ends=True)
+    scene.play(1.0)
+    assert (scene.playout.state, len(scene.heard.samples)) == ("held", 0)
+    scene.playout.stop(scene.clock.monotonic_ns(), "user")
+    assert (scene.playout.state, scene.playout.place) == ("cut", Place(0, 0))
+    scene.playout.hold(False, scene.clock.monotonic_ns())
+    scene.play(1.0)
+    assert not scene.heard.samples
+
+
+def test_of_a_held_voice_that_is_stopped_what_was_heard_is_known_and_when() -> None:
+    scene = Scene()
+    scene.take(0, 0, 1_000, ends=True)
+    scene.play(0.3)
+    scene.playout.hold(True, scene.clock.monotonic_ns())
+    silent_ns = scene.playout.last_ns
+    scene.play(2.0)
+    scene.playout.stop(scene.clock.monotonic_ns(), "user")
+    assert (scene.playout.place, scene.playout.last_ns) == (Place(0, 300 + FADE), silent_ns)
+    scene.play(0.2)
+    assert len(scene.heard.samples) == 300 + FADE
+
+
+@pytest.mark.parametrize("state", ["held", "playing"])
+def test_the_successor_of_a_held_speaker_is_silent_until_it_is_told_to_go_on(state: VoiceState) -> None:
+    scene = Scene()
+    scene.playout.resume(FIRST, Place(0, 100), state)
+    assert scene.take(0, 0, 300, ends=True)
+    scene.play(0.5)
+    assert len(scene.heard.samples) == (0 if state == "held" else 200)
+    scene.playout.hold(False, scene.clock.monotonic_ns())
+    scene.play(0.5)
+    assert len(scene.heard.samples) == 200
+
+
+def test_a_voice_that_is_quieter_and_held_goes_on_as_loud_as_it_is_to_be_by_then() -> None:
+    scene = Scene()
+    scene.take(0, 0, 1_000, ends=True)
+    scene.play(0.2)
+    scene.playout.duck(True, scene.clock.monotonic_ns())
+    scene.play(0.2)
+    scene.playout.hold(True, scene.clock.monotonic_ns())
+    scene.playout.duck(False, scene.clock.monotonic_ns())
+    scene.play(0.2)
+    scene.playout.hold(False, scene.clock.monotonic_ns())
+    scene.play(1.5)
+    assert scene.heard.samples[-500:].tobytes() == pcm(0, 500, 1_000)
+
+
+def test_a_voice_that_was_held_does_not_go_on_with_a_click() -> None:
+    scene = Scene()
+    scene.take(0, 0, 1_000, ends=True)
+    scene.play(0.4)
+    scene.playout.hold(True, scene.clock.monotonic_ns())
+    scene.play(0.2)
+    silent = len(scene.heard.samples)
+    scene.playout.hold(False, scene.clock.monotonic_ns())
+    scene.play(1.5)
+    assert scene.heard.samples[silent - 1] == 0
+    assert scene.heard.samples[silent] < scene.heard.samples[silent + FADE] / 4
+
+
+@given(st.lists(st.tuples(st.sampled_from(["hold", "go on", "duck", "loud"]), st.integers(0, 60)), max_size=12), st.booleans())
+def test_pausing_and_going_on_loses_no_sample_and_plays_none_more_than_twice(steps: list[tuple[str, int]], all_at_once: bool) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("actors.speaker.playout.FADE_S", 0.0)  # of what is faded one cannot tell what it was
+        scene = Scene(duck=1.0)
+        if all_at_once:
+            assert scene.take(0, 0, 2_500, ends=True)
+            assert scene.take(1, 0, 0, ends=True, last=True)
+        places = []
+        for number, (step, wait) in enumerate(steps):
+            if not all_at_once and number < 5:
+                assert scene.take(0, 500 * number, 500 * number + 500, ends=number == 4)
+            now_ns = scene.clock.monotonic_ns()
+            if step in ("hold", "go on"):
+                scene.playout.hold(step == "hold", now_ns)
+            else:
+                scene.playout.duck(step == "duck", now_ns)
+            heard = len(scene.heard.samples)
+            scene.play(wait / 20)
+            places.append(scene.playout.place)
+            if scene.playout.state == "held":
+                assert len(scene.heard.samples) <= heard
+        scene.playout.hold(False, scene.clock.monotonic_ns())
+        scene.playout.duck(False, scene.clock.monotonic_ns())
+        for number in range(5):
+            scene.take(0, 500 * number, 500 * number + 500, ends=number == 4)
+        scene.take(1, 0, 0, ends=True, last=True)
+        scene.play(6.0)
+        assert scene.playout.state == "finished"
+        assert places == sorted(places), "what was heard stays heard"
+        heard_at = [sample - 1 for sample in scene.heard.samples]
+        newest = -1
+        for before, at in zip([-1, *heard_at], heard_at, strict=False):
+            assert at == before + 1 or (at <= before and newest - at <= AGAIN_S[0] * RATE_HZ)
+            newest = max(newest, at)
+        assert sorted(set(heard_at)) == list(range(2_500))
+        assert max(Counter(heard_at).values()) <= 2
 
 
 def test_the_volume_is_that_of_the_settings() -> None:

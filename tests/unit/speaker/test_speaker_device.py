@@ -7,7 +7,9 @@ from array import array
 import pytest
 
 from actors.speaker.device import DeviceOutput, NoLoudspeaker, find_output
+from actors.speaker.playout import Playout, Reply
 from bus.clock import ManualClock
+from bus.messages.voice import Place, VoiceSound
 from tests.fakes.audio_output import Device, FakeOutputs, FakeOutputStream, output
 
 RATE_HZ = 22_050
@@ -68,6 +70,36 @@ def test_what_is_not_yet_in_the_device_can_be_taken_back() -> None:
     play(stream, device, 8)
     assert bytes(stream.played[: 6 * STEP]) == pcm(2 * STEP) + pcm(STEP, 9_000)
     assert device.heard() == 3 * STEP
+
+
+@pytest.mark.parametrize("device_hz", [RATE_HZ, 48_000])
+def test_a_voice_that_is_held_and_goes_on_is_played_to_its_end_on_a_device_too(device_hz: int) -> None:
+    portaudio, device = opened(output("Speakers", formats={(device_hz, 1)}))
+    playout = Playout(device, volume=1.0, duck=1.0)
+    sound = VoiceSound(attempt=1, clause=0, first_sample=0, rate_hz=RATE_HZ, ends=True)
+    playout.take(Reply("turn-1", 1), sound, pcm(300 * STEP), portaudio.clock.monotonic_ns())
+    playout.take(Reply("turn-1", 1), VoiceSound(attempt=1, clause=1, first_sample=0, rate_hz=RATE_HZ, ends=True, last=True), b"", 0)
+
+    def play_on(steps: int) -> None:
+        for _ in range(steps):
+            portaudio.streams[-1].ask(STEP_S)
+            playout.pump(portaudio.clock.monotonic_ns())
+
+    for silent_steps in (5, 100, 1):
+        play_on(60)
+        before = len(portaudio.streams[-1].played)
+        playout.hold(True, portaudio.clock.monotonic_ns())
+        play_on(silent_steps)
+        assert not any(portaudio.streams[-1].played[before + 1_000 :]), "the device's buffer and the fade are all"
+        playout.hold(False, portaudio.clock.monotonic_ns())
+    play_on(310 + 3 * 130 - 3 * 60)
+    assert (playout.state, playout.place) == ("finished", Place(2, 0))
+    assert playout.last_ns <= portaudio.clock.monotonic_ns()
+    played = array("h", bytes(portaudio.streams[-1].played))
+    if device_hz == RATE_HZ:
+        assert set(array("h", pcm(300 * STEP))) <= {*played}, "every sample of it"
+        ended = max(at for at, sample in enumerate(played) if sample)
+        assert played[: ended + 1][-100 * STEP :].tobytes() == pcm(300 * STEP)[-200 * STEP :]
 
 
 def test_a_second_sound_counts_from_0_though_the_first_is_not_over() -> None:

@@ -14,7 +14,7 @@ from actors.tts.talk import Said
 from bus.clock import ManualClock
 from bus.limits import SCHEMA_VERSION
 from bus.messages.base import Body, Envelope, Message
-from bus.messages.speech import SpeechConfirmed, SpeechEnded, SpeechSkipped, SpeechStarted, TranscriptPartial
+from bus.messages.speech import SpeechConfirmed, SpeechEnded, SpeechSkipped, SpeechStarted, TranscriptFinal, TranscriptPartial
 from bus.settings import Settings, SpeakerSettings
 
 STARTED = SpeechStarted(first_sample=0)
@@ -27,6 +27,16 @@ def words(text: str) -> TranscriptPartial:
     return TranscriptPartial(text=text, stable_chars=0, revision=9)
 
 
+def at_pause(text: str, speech_ms: int = 1200) -> TranscriptPartial:
+    return TranscriptPartial(text=text, stable_chars=0, revision=9, at_pause=True, speech_ms=speech_ms)
+
+
+def final(text: str, rejected: str = "", speech_ms: int = 1200) -> TranscriptFinal:
+    return TranscriptFinal(
+        text=text, audio_ms=speech_ms, decode_ms=1, avg_logprob=0.0, no_speech_prob=0.0, rejected=rejected, speech_ms=speech_ms
+    )
+
+
 class Room:
     """A voice that writes down what it is told, and the bus before it."""
 
@@ -34,6 +44,7 @@ class Room:
         self.told: list[str] = []
         self.said: Said | None = Said("t1", "mic", "Two plus three is five.")
         self.clock = ManualClock()
+        self._is_held = self._is_ducked = False
         self._handlers: dict[str, Callable[[Message], None]] = {}
         rules = msgspec.structs.replace(Settings().interruption, min_words=min_words)
         runtime: Any = SimpleNamespace(
@@ -45,7 +56,14 @@ class Room:
         self.barge_in = BargeIn(runtime, talk, lambda: None)
 
     def duck(self, on: bool) -> None:
-        self.told.append("duck" if on else "restore")
+        if on != self._is_ducked:
+            self._is_ducked = on
+            self.told.append("duck" if on else "restore")
+
+    def hold(self, on: bool) -> None:
+        if on != self._is_held:
+            self._is_held = on
+            self.told.append("hold" if on else "go on")
 
     def interrupt(self) -> None:
         self.told.append("stop")
@@ -61,17 +79,85 @@ def room() -> Room:
     return Room()
 
 
-def test_a_cough_makes_it_quieter_for_a_moment(room: Room) -> None:
+HELD = ["duck", "hold"]
+GOES_ON = ["restore", "go on"]
+ENDS = ["stop", "restore", "go on"]
+
+
+def test_a_click_makes_it_quieter_for_a_moment(room: Room) -> None:
     room.tell(STARTED)
     room.tell(SKIPPED)
     assert room.told == ["duck", "restore"]
 
 
-def test_speech_ends_the_answer_and_the_next_one_is_as_loud_as_ever(room: Room) -> None:
+@pytest.mark.parametrize("text", ["", "Mhm."])
+def test_a_cough_makes_it_silent_and_then_it_goes_on(room: Room, text: str) -> None:
+    room.tell(STARTED)
+    room.tell(CONFIRMED)
+    room.tell(at_pause(text, 400))
+    room.tell(SKIPPED)
+    assert room.told == [*HELD, *GOES_ON]
+
+
+def test_a_long_laugh_too(room: Room) -> None:
     room.tell(STARTED)
     room.tell(CONFIRMED)
     room.tell(ENDED)
-    assert room.told == ["duck", "stop", "restore"]
+    room.tell(final("", "no-speech", 3000))
+    assert room.told == [*HELD, *GOES_ON]
+
+
+@pytest.mark.parametrize("text", ["Stop.", "Wait!"])
+def test_stop_alone_ends_the_answer_although_it_is_no_turn(room: Room, text: str) -> None:
+    room.tell(STARTED)
+    room.tell(CONFIRMED)
+    room.tell(at_pause(text, 400))
+    room.tell(SKIPPED)
+    assert room.told == [*HELD, *ENDS]
+
+
+def test_stop_ends_it_although_its_words_are_late(room: Room) -> None:
+    room.tell(STARTED)
+    room.tell(CONFIRMED)
+    room.tell(SKIPPED)
+    assert room.told == HELD
+    room.tell(at_pause("Stop.", 400))
+    assert room.told == [*HELD, *ENDS]
+
+
+def test_speech_ends_the_answer_once_its_words_are_known_and_the_next_one_is_as_loud_as_ever(room: Room) -> None:
+    room.tell(STARTED)
+    room.tell(CONFIRMED)
+    room.tell(ENDED)
+    assert room.told == HELD
+    room.tell(final("And what is four plus four?"))
+    assert room.told == [*HELD, *ENDS]
+
+
+def test_words_at_a_pause_are_enough(room: Room) -> None:
+    room.tell(STARTED)
+    room.tell(CONFIRMED)
+    room.tell(at_pause("And what is"))
+    assert room.told == [*HELD, *ENDS]
+
+
+def test_long_speech_that_was_not_understood_ends_it_for_it_is_asked_about(room: Room) -> None:
+    room.tell(STARTED)
+    room.tell(CONFIRMED)
+    room.tell(ENDED)
+    room.tell(final("", "no-words", 3000))
+    assert room.told == [*HELD, *ENDS]
+
+
+def test_the_transcript_of_speech_before_the_answer_does_not_end_it(room: Room) -> None:
+    answer, room.said = room.said, None
+    room.tell(STARTED)
+    room.tell(CONFIRMED)
+    room.tell(ENDED)
+    room.said = answer
+    room.tell(final("And what is four plus four?"))
+    room.tell(at_pause("And what is four plus four?"))
+    assert room.told == []
 
 
 def test_what_is_said_in_another_stream_is_not_about_this_answer(room: Room) -> None:
@@ -86,7 +172,8 @@ def test_who_was_speaking_already_when_the_answer_began_has_the_word(room: Room)
     room.tell(CONFIRMED)
     room.said = answer
     room.barge_in.tick()
-    assert room.told == ["duck", "stop", "restore"]
+    room.tell(at_pause("Well, I meant"))
+    assert room.told == [*HELD, *ENDS]
 
 
 def test_an_answer_that_ends_meanwhile_leaves_nothing_quieter(room: Room) -> None:
@@ -114,7 +201,7 @@ def test_late_news_of_the_question_do_not_hide_who_speaks_after_it(room: Room) -
     room.tell(ENDED, turn="t1")
     room.said = answer
     room.barge_in.tick()
-    assert room.told == ["duck", "stop", "restore"]
+    assert room.told == HELD
 
 
 def test_speech_of_which_nothing_more_was_told_is_over_one_day(room: Room) -> None:
@@ -151,9 +238,11 @@ def test_words_of_our_own_do_not_interrupt_and_words_of_others_do() -> None:
     assert room.told == ["duck", "restore"]
     room.tell(STARTED, turn="t3")
     room.tell(CONFIRMED, turn="t3")
-    room.tell(words("Wait"), turn="t3")
-    room.tell(words("Wait a moment"), turn="t3")
-    assert room.told == ["duck", "restore", "duck", "stop", "restore"]
+    room.tell(words("Well"), turn="t3")
+    room.tell(words("Well a moment"), turn="t3")
+    assert room.told == ["duck", "restore", *HELD]
+    room.tell(at_pause("Well, a moment please."), turn="t3")
+    assert room.told == ["duck", "restore", *HELD, *ENDS]
 
 
 @pytest.mark.parametrize("min_words", [0, 2])
@@ -165,18 +254,19 @@ def test_what_was_found_to_be_our_own_is_not_taken_up_again_until_others_speak_i
         room.tell(CONFIRMED)
         room.barge_in.tick()
         room.tell(words("two plus three is five"))
+        room.tell(at_pause("two plus three is five"))
         room.barge_in.tick()
     assert room.told == ["duck", "restore"]
     room.tell(words("two plus three is five no wait please stop talking"))
-    assert room.told == ["duck", "restore", "duck", "stop", "restore"]
+    assert room.told == ["duck", "restore", *HELD]
 
 
 def test_without_a_loudspeaker_in_the_room_words_of_ours_are_a_users() -> None:
     room = Room(min_words=2, output="none")
     room.tell(STARTED)
     room.tell(CONFIRMED)
-    room.tell(words("two plus three is five"))
-    assert room.told == ["duck", "stop", "restore"]
+    room.tell(at_pause("two plus three is five"))
+    assert room.told == ["duck", *ENDS[:2]]
 
 
 def test_speech_of_which_no_words_come_makes_it_quieter_once_and_is_heeded_when_they_come() -> None:
@@ -187,5 +277,15 @@ def test_speech_of_which_no_words_come_makes_it_quieter_once_and_is_heeded_when_
         room.clock.advance_s(0.25)
         room.barge_in.tick()
     assert room.told == ["duck", "restore"]
-    room.tell(words("Wait."))
-    assert room.told == ["duck", "restore", "duck", "stop", "restore"]
+    room.tell(words("Well."))
+    assert room.told == ["duck", "restore", *HELD]
+
+
+def test_speech_without_words_at_its_pause_is_taken_up_again_when_it_lasts(room: Room) -> None:
+    room.tell(STARTED)
+    room.tell(CONFIRMED)
+    room.tell(at_pause("", 300))
+    room.barge_in.tick()
+    assert room.told == [*HELD, *GOES_ON]
+    room.tell(SpeechConfirmed(first_sample=0, speech_ms=1240))
+    assert room.told == [*HELD, *GOES_ON, *HELD]

@@ -14,12 +14,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from actors.speaker.paced import Paced
-from actors.speaker.playout import Playout, Reply
+from actors.speaker.playout import AGAIN_S, Playout, Reply
 from actors.tts.clauses import clauses
 from actors.tts.speech import Key
 from actors.tts.talk import PATIENCE_S, SILENT_S, TICK_S, Action, Ended, Make, Send, Talk, Tell
 from bus.clock import ManualClock
-from bus.messages.voice import Place, StopCause, VoiceDuck, VoicePlayed, VoiceProgress, VoiceSound, VoiceStop
+from bus.messages.voice import Place, StopCause, VoiceDuck, VoiceHold, VoicePlayed, VoiceProgress, VoiceSound, VoiceStop
 
 RATE_HZ = 8_000
 STEP_S = 0.02
@@ -151,6 +151,8 @@ class Scene:
                     playout.stop(now_ns, cause)
             case VoiceDuck(on=on):
                 playout.duck(on, now_ns)
+            case VoiceHold(on=on):
+                playout.hold(on, now_ns)
 
     def until_ended(self, number: int = 1, seconds: float = 120.0) -> None:
         for _ in range(round(seconds / STEP_S)):
@@ -255,6 +257,102 @@ def test_it_goes_on_more_quietly_when_it_is_told_to_and_a_new_speaker_too() -> N
     scene.talk.duck(False)
     scene.until_ended()
     assert len(scene.heard.pcm) == len(whole_sound(REPLY))
+
+
+def test_a_voice_that_is_started_anew_while_it_is_quieter_is_as_loud_as_ever() -> None:
+    scene = Scene()
+    scene.talk.owe(ONE, "mic", REPLY)
+    scene.talk.duck(True)
+    scene.play(0.5)
+    scene.start_voice()
+    scene.talk.owe(ONE, "mic", REPLY)
+    scene.play(1.0)
+    assert max(array("h", bytes(scene.heard.pcm[-2_000:]))) > 5_000
+
+
+def test_a_held_reply_goes_on_and_is_whole() -> None:
+    scene = Scene()
+    scene.say(REPLY[:40])
+    scene.play(1.0)
+    scene.talk.hold(True)
+    scene.play(0.1)
+    silent = len(scene.heard.pcm)
+    scene.talk.owe(ONE, "mic", REPLY)
+    scene.talk.owe(Key("turn-2", 10_001), "hear", "The other one.")
+    scene.play(100.0)
+    assert len(scene.heard.pcm) == silent, "not even the other one is said, and nothing is given up"
+    assert not scene.ended
+    scene.talk.hold(False)
+    scene.until_ended(2)
+    assert [(ended.key.turn, ended.how) for ended in scene.ended] == [("turn-1", "heard"), ("turn-2", "heard")]
+    assert scene.told[-2].text == REPLY
+    assert bytes(scene.heard.pcm).endswith(whole_sound(REPLY)[-1_000:] + sound_of("The other one."))
+    assert 0 < len(scene.heard.pcm) - len(whole_sound(REPLY) + sound_of("The other one.")) <= 2 * AGAIN_S[0] * RATE_HZ
+
+
+def test_a_held_reply_that_is_interrupted_is_remembered_as_far_as_it_was_heard() -> None:
+    scene = Scene()
+    scene.talk.owe(ONE, "mic", REPLY)
+    scene.play(1.0)
+    scene.talk.hold(True)
+    scene.play(1.0)
+    silent = len(scene.heard.pcm)
+    scene.talk.interrupt()
+    scene.talk.hold(False)
+    scene.until_ended(seconds=1.0)
+    assert scene.ended[0].how == "cut"
+    assert REPLY.startswith(scene.ended[0].text)
+    assert len(scene.heard.pcm) == silent
+    scene.talk.owe(Key("turn-2", 10_001), "mic", "The next one.")
+    scene.until_ended(2)
+    assert bytes(scene.heard.pcm[silent:]) == sound_of("The next one.")
+
+
+@pytest.mark.parametrize("victim", ["voice", "speaker", "both"])
+@pytest.mark.parametrize("goes_on", ["before", "after"])
+def test_whoever_dies_while_a_reply_is_held_it_is_heard_whole(victim: str, goes_on: str) -> None:
+    scene = Scene()
+    scene.talk.owe(ONE, "mic", REPLY)
+    scene.play(1.0)
+    scene.talk.hold(True)
+    scene.play(0.5)
+    silent = len(scene.heard.pcm)
+    dead = scene.kill_speaker() if victim in ("speaker", "both") else None
+    if goes_on == "before":
+        scene.talk.hold(False)
+    scene.play(0.5)
+    if victim in ("voice", "both"):
+        scene.to_speaker.clear()
+        scene.start_voice()
+        scene.talk.owe(ONE, "mic", REPLY)
+    if dead is not None:
+        scene.revive_speaker(dead)
+        scene.play(0.5)
+        assert len(scene.heard.pcm) == silent or goes_on == "before" or victim == "both"
+    if goes_on == "after" and victim == "speaker":
+        scene.talk.hold(False)
+    scene.until_ended()
+    assert [(ended.key, ended.how) for ended in scene.ended] == [(ONE, "heard")]
+    whole = whole_sound(REPLY)
+    assert bytes(scene.heard.pcm[: silent - 200]) == whole[: silent - 200]
+    again = len(scene.heard.pcm) - len(whole)
+    assert 0 <= again <= 2 * AGAIN_S[0] * RATE_HZ
+    assert bytes(scene.heard.pcm[silent + 200 :]) == whole[silent + 200 - again :]
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_word_of_a_hold_that_was_lost_comes_again(on: bool) -> None:
+    scene = Scene()
+    scene.talk.owe(ONE, "mic", REPLY)
+    scene.play(1.0)
+    if not on:
+        scene.talk.hold(True)
+        scene.play(0.5)
+    scene.talk.hold(on)
+    scene.step(lose=True)
+    scene.play(2 * TICK_S)
+    assert scene.playout is not None
+    assert (scene.playout.state == "held") is on
 
 
 def test_replies_of_two_streams_are_said_one_after_the_other() -> None:

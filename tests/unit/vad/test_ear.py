@@ -20,8 +20,8 @@ from bus.codec import Stamp
 from bus.jobs import Lease
 from bus.limits import FRAME_MS, FRAME_SAMPLES, SAMPLE_RATE_HZ
 from bus.messages.jobs import Heard, Job, Transcribe
-from bus.messages.speech import SpeechConfirmed, SpeechEnded, TranscriptPartial
-from bus.messages.voice import VoicePlaying
+from bus.messages.speech import SpeechConfirmed, SpeechEnded, SpeechSkipped, TranscriptPartial
+from bus.messages.voice import VoicePlaying, VoiceStarted
 from bus.settings import Settings
 from tests.fakes.audio_instance import Instance, Listener, settings
 from tests.fakes.audio_speech import frames, jfk_pcm
@@ -208,9 +208,9 @@ def test_words_of_another_pause_or_of_which_nobody_is_sure_move_nothing(
     assert not ear._hearing.is_open
 
 
-@pytest.mark.parametrize(("enough_ms", "times"), [(240, 1), (5000, 0)])
-def test_speech_is_confirmed_once_it_has_lasted(
-    instance: Instance, context: zmq.Context[zmq.Socket[bytes]], enough_ms: int, times: int
+@pytest.mark.parametrize(("enough_ms", "told_ms"), [(240, [240, 1260]), (5000, [])])
+def test_speech_is_confirmed_once_it_has_lasted_and_each_second_that_it_goes_on(
+    instance: Instance, context: zmq.Context[zmq.Socket[bytes]], enough_ms: int, told_ms: list[int]
 ) -> None:
     listener = Listener(SpeechConfirmed.topic, SpeechEnded.topic)
     instance.start_planes()
@@ -222,7 +222,51 @@ def test_speech_is_confirmed_once_it_has_lasted(
     microphone.pause(40)
     microphone.until(lambda: any(message.topic == SpeechEnded.topic for message in listener.messages))
     confirmed = [message.body for message in listener.messages if isinstance(message.body, SpeechConfirmed)]
-    assert [body.speech_ms >= enough_ms for body in confirmed] == [True] * times
+    assert [body.speech_ms for body in confirmed] == told_ms
+
+
+def test_speech_that_goes_on_after_a_pause_is_confirmed_anew(instance: Instance, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+    listener = Listener(SpeechConfirmed.topic, SpeechEnded.topic)
+    instance.start_planes()
+    instance.start("listener", listener)
+    instance.start("whisper-1", Speech())
+    microphone = Microphone(instance, context)
+    microphone.listen(settings(vad=VAD))
+    microphone.hear(SPEECH[: 2 * SAMPLE_RATE_HZ // 960 * 960])
+    microphone.pause(8)
+    voiced_ms = microphone.ear()._hearing.voiced_ms
+    microphone.hear(MORE)
+    microphone.pause(40)
+    microphone.until(lambda: any(message.topic == SpeechEnded.topic for message in listener.messages))
+    confirmed_ms = [message.body.speech_ms for message in listener.messages if isinstance(message.body, SpeechConfirmed)]
+    assert confirmed_ms[:2] == [240, voiced_ms + 240]
+
+
+@pytest.mark.parametrize("sounds", [True, False])
+def test_a_short_word_into_the_voice_is_transcribed_in_its_pause_and_is_no_turn(
+    sounds: bool, instance: Instance, context: zmq.Context[zmq.Socket[bytes]]
+) -> None:
+    worker, listener = Speech("Stop."), Listener(SpeechSkipped.topic, TranscriptPartial.topic)
+    instance.start_planes()
+    instance.start("listener", listener)
+    speaker = instance.start("speaker", Listener())
+    assert isinstance(speaker, Listener)
+    instance.start("whisper-1", worker)
+    microphone = Microphone(instance, context)
+    vad = {**VAD, "unfinished_silence_s": 0.8}
+    microphone.listen(settings(vad=vad, speaker={"duplex": "full"}))
+    if sounds:
+        instance._running["speaker"][0].publish(VoiceStarted(attempt=1, at_ns=BEGAN_NS), turn="t1", stream="mic")
+        microphone.until(lambda: microphone.ear()._voice._stretches)
+    microphone.hear(SPEECH[: 2 * round(0.85 * SAMPLE_RATE_HZ) // 960 * 960])
+    microphone.pause(10)
+    if sounds:
+        microphone.until(lambda: TranscriptPartial.topic in listener.topics())
+        assert microphone.ear()._hearing.is_open
+    microphone.pause(30)
+    microphone.until(lambda: SpeechSkipped.topic in listener.topics())
+    assert len(worker.ahead) == sounds
+    assert not worker.leases
 
 
 @pytest.mark.parametrize(("since_ms", "is_heard"), [(-2000, False), (1500, True)])
