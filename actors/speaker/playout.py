@@ -118,6 +118,7 @@ class Playout:
         self._at = 0  # what is being heard; not `_heard` where something is played again
         self._again = 0  # so many samples of what the output has played were played again
         self._new = 0  # what comes before was played again
+        self._silent = 0  # the end of a fade
         self._stretches: deque[_Stretch] = deque()
         self._from = self._next = place
         self._is_whole = self._is_fading = False
@@ -191,7 +192,7 @@ class Playout:
     def pump(self, now_ns: int) -> None:
         """Note what has been heard, and hand on what is due."""
         if self._is_fading:
-            self._is_fading = self._output.heard() - self._again < self._at
+            self._is_fading = self._output.heard() - self._again < self._silent
         if self.state in ("cut", "finished", "idle"):
             return
         if self._is_held:
@@ -242,6 +243,7 @@ class Playout:
             return
         if self.rate_hz and self.state != "held":
             self._fall_silent(now_ns)
+            self._hear(max(self._at, self._silent))
         self._pcm.clear()
         self.state, self.cause = "cut", cause
 
@@ -252,7 +254,7 @@ class Playout:
         if on:
             self.pump(now_ns)
             if self.state in ("playing", "waiting") and self.rate_hz:
-                self._fall_silent(now_ns)
+                self._hear(max(self._at, self._fall_silent(now_ns)))  # what is faded is yet to be heard as it is
             self._is_held = True
         else:
             self._is_held = False
@@ -262,9 +264,10 @@ class Playout:
                 self.state = "waiting"
         self.pump(now_ns)
 
-    def _fall_silent(self, now_ns: int) -> None:
+    def _fall_silent(self, now_ns: int) -> int:
+        """Return where it begins to."""
         self._note(now_ns)
-        kept = self._take_back()
+        kept = min(max(self._played(), self._base), self._handed)
         fade = round(FADE_S * self.rate_hz) if kept and not self._output.trouble else 0  # of what is silent already nothing more is heard
         end = min(kept + fade, self._arrived)
         begin = (kept - self._base) * SAMPLE_BYTES
@@ -273,18 +276,17 @@ class Playout:
         if end > self._at:
             self.last_ns = now_ns + self._output.delay_ns + round((end - self._at) * 1e9 / self.rate_hz)
             self.first_ns = self.first_ns or now_ns + self._output.delay_ns
-        self._handed = max(self._at, end)
-        self._hear(self._handed)
-        self._is_fading = True
+        self._silent, self._is_fading = end, True
+        return kept
 
-    def _take_back(self) -> int:
-        """Return up to where what was handed over will be heard after all."""
-        return min(max(self._output.take_back() - self._again, self._base), self._handed)
+    def _played(self) -> int:
+        """Take back what the output has not played yet. Return up to where it will be heard after all."""
+        return self._output.take_back() - self._again
 
     def _go_back(self) -> None:
         """To where it was quiet."""
-        played, place = self._take_back(), self._quiet_place()
-        self._again += played - place
+        place = self._quiet_place()
+        self._again += self._played() - place
         self._new, self._handed, self._at = self._heard, place, place
         self._is_fading, self._gain = False, 0.0
 
@@ -306,7 +308,7 @@ class Playout:
         self._target = target
         if self.state == "playing":
             self._note(now_ns)
-            self._handed = max(self._take_back(), self._at)
+            self._handed = min(max(self._played(), self._at), self._handed)
             self.pump(now_ns)
         elif self.state != "held":
             self._gain = target

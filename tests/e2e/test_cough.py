@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -10,17 +11,23 @@ import soundfile
 
 from actors.speaker.playout import AGAIN_S, FADE_S
 from bus.limits import SAMPLE_BYTES
-from tests.e2e.assistant import assistant, words
+from tests.e2e.assistant import Assistant, assistant, words
 from tests.e2e.test_duplex import next_turn, spoken
 from tests.fakes.virtual_microphone import virtual_microphone
 from tests.fakes.voice_server import RATE_HZ, VoiceServer, sound_of
 
-AGAIN_BYTES = round(AGAIN_S[0] * RATE_HZ) * SAMPLE_BYTES
 FADE_BYTES = round(FADE_S * RATE_HZ) * SAMPLE_BYTES
+AGAIN_BYTES = round(AGAIN_S[0] * RATE_HZ) * SAMPLE_BYTES + FADE_BYTES
 
 
 def played(file: Path) -> bytes:
     return bytes(soundfile.read(file, dtype="int16")[0].tobytes())
+
+
+def full_duplex(voice: VoiceServer, file: Path) -> AbstractContextManager[Assistant]:
+    """It is not quieter when somebody may be about to speak, so that what was played can be compared."""
+    listens = ("mic.source=device", "mic.device=pulse", "speaker.duplex=full", "speaker.duck=1.0")
+    return assistant(*listens, "tts.engine=openai", "tts.model=m", f"tts.url={voice.url}", "speaker.output=file", f"speaker.file={file}")
 
 
 def test_a_short_sound_silences_an_answer_for_a_moment_and_stop_for_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,17 +38,7 @@ def test_a_short_sound_silences_an_answer_for_a_moment_and_stop_for_good(tmp_pat
         tempfile.TemporaryDirectory(prefix="ear") as directory,
         virtual_microphone(Path(directory)) as audio,
         VoiceServer().running() as voice,
-        assistant(
-            "mic.source=device",
-            "mic.device=pulse",
-            "tts.engine=openai",
-            "tts.model=m",
-            f"tts.url={voice.url}",
-            "speaker.duplex=full",
-            "speaker.duck=1.0",
-            "speaker.output=file",
-            f"speaker.file={file}",
-        ) as running,
+        full_duplex(voice, file) as running,
         running.events("speech.", "voice.", "turn.finished") as events,
     ):
         audio.say(spoken("joke-slt.wav"))
@@ -68,3 +65,33 @@ def test_a_short_sound_silences_an_answer_for_a_moment_and_stop_for_good(tmp_pat
         assert "interrupted" in cut.detail
         assert len(heard) < len(said) - RATE_HZ
         assert heard[: -2 * FADE_BYTES] == said[: len(heard) - 2 * FADE_BYTES], "nothing was played again: it did not go on"
+
+
+def test_an_answer_that_is_held_is_heard_to_its_end_although_one_of_the_two_is_killed_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.fakes.voice_server.SAMPLES_PER_CHAR", 2_500)
+    file = tmp_path / "said.wav"
+    with (
+        tempfile.TemporaryDirectory(prefix="ear") as directory,
+        virtual_microphone(Path(directory)) as audio,
+        VoiceServer().running() as voice,
+        full_duplex(voice, file) as running,
+        running.events("speech.", "voice.", "turn.finished") as events,
+    ):
+        before = 0
+        for victim in ("tts", "speaker"):
+            voice.asked.clear()
+            audio.say(spoken("joke-slt.wav"))
+            events.wait_for("voice.started")
+            audio.say(spoken("yes-too-short.wav"))
+            events.wait_for("speech.confirmed")
+            running.kill(victim)
+            turn = next_turn(events)
+            heard = played(file)[before:]
+            before += len(heard)
+            assert (turn.state, turn.detail) == ("answered", "")
+            said = b"".join(sound_of(text) for text in dict.fromkeys(asked["input"] for asked in voice.asked))
+            assert 0 <= len(heard) - len(said) <= AGAIN_BYTES
+            assert heard.endswith(said[-len(said) // 4 // 2 * 2 :])
+            assert running.status()[victim]["restarts"] == 1

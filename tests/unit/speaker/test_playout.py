@@ -189,11 +189,11 @@ def test_a_voice_that_is_held_is_silent_at_once_and_goes_on_before_the_word_in_w
     scene.play(5.0)
     assert not scene.playout.busy
     assert len(scene.heard.samples) == 1_800 + FADE
-    assert scene.playout.place == Place(0, 1_800 + FADE)
+    assert scene.playout.place == Place(0, 1_800)
     assert scene.playout.last_ns <= 1.9e9
     scene.playout.hold(False, scene.clock.monotonic_ns())
     scene.play(0.2)
-    assert scene.playout.place == Place(0, 1_800 + FADE), "what is played again has been heard already"
+    assert scene.playout.place == Place(0, 1_800), "what is played again has been heard already"
     assert scene.take(1, 0, 0, ends=True, last=True)
     scene.play(3.0)
     assert scene.playout.state == "finished"
@@ -223,7 +223,7 @@ def test_of_a_held_voice_that_is_stopped_what_was_heard_is_known_and_when() -> N
     silent_ns = scene.playout.last_ns
     scene.play(2.0)
     scene.playout.stop(scene.clock.monotonic_ns(), "user")
-    assert (scene.playout.place, scene.playout.last_ns) == (Place(0, 300 + FADE), silent_ns)
+    assert (scene.playout.place, scene.playout.last_ns) == (Place(0, 300), silent_ns)
     scene.play(0.2)
     assert len(scene.heard.samples) == 300 + FADE
 
