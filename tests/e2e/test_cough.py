@@ -11,7 +11,7 @@ import soundfile
 
 from actors.speaker.playout import AGAIN_S, FADE_S
 from bus.limits import SAMPLE_BYTES
-from tests.e2e.assistant import Assistant, assistant, words
+from tests.e2e.assistant import PATIENT, Assistant, assistant, words
 from tests.e2e.test_duplex import next_turn, spoken
 from tests.fakes.virtual_microphone import virtual_microphone
 from tests.fakes.voice_server import RATE_HZ, VoiceServer, sound_of
@@ -27,7 +27,9 @@ def played(file: Path) -> bytes:
 def full_duplex(voice: VoiceServer, file: Path) -> AbstractContextManager[Assistant]:
     """It is not quieter when somebody may be about to speak, so that what was played can be compared."""
     listens = ("mic.source=device", "mic.device=pulse", "speaker.duplex=full", "speaker.duck=1.0")
-    return assistant(*listens, "tts.engine=openai", "tts.model=m", f"tts.url={voice.url}", "speaker.output=file", f"speaker.file={file}")
+    return assistant(
+        PATIENT, *listens, "tts.engine=openai", "tts.model=m", f"tts.url={voice.url}", "speaker.output=file", f"speaker.file={file}"
+    )
 
 
 def test_a_short_sound_silences_an_answer_for_a_moment_and_stop_for_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
