@@ -24,7 +24,8 @@ import msgspec
 
 from bus.addresses import Addresses
 from bus.errors import AddressError, SetupError
-from bus.settings import REHEARSAL_URL, Phrases, Settings, Texts
+from bus.settings import REHEARSAL_URL, Settings
+from bus.texts import Phrases, Texts
 
 Key = tuple[str, ...]
 Table = dict[str, Any]

@@ -6,7 +6,8 @@ from difflib import get_close_matches
 from typing import Final, NamedTuple
 
 from bus.errors import SetupError
-from bus.settings import DialogueSettings, Phrases, Texts
+from bus.settings import DialogueSettings
+from bus.texts import Phrases, Texts
 
 ENGLISH: Final = "en"
 

@@ -14,7 +14,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from enum import Enum
 
-from bus.settings import Phrases
+from bus.texts import Phrases
 
 LETTERS_PER_MISTAKE = 4
 SHORTEST_WITH_MISTAKES = 3

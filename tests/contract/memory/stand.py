@@ -28,10 +28,10 @@ from bus.settings import (
     MemorySettings,
     Role,
     Settings,
-    Texts,
     TtsSettings,
     dump_resolved,
 )
+from bus.texts import Texts
 from supervisor.notify import NotifySocket
 from tests.waiting import DEADLINE_S, pump_until, wait_until
 

@@ -6,7 +6,7 @@ from actors.dialogue.manner import Manner
 from actors.dialogue.turns import Step
 from bus.messages.jobs import Recall, Remember
 from bus.messages.turn import LastTurn
-from bus.settings import Texts
+from bus.texts import Texts
 
 TEXTS = Texts(
     reprompt="Pardon?",

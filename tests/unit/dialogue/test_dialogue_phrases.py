@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.dialogue.phrases import Command, after_wake, command_of, distance, words_of
-from bus.settings import Phrases
+from bus.texts import Phrases
 from supervisor.settings import load
 
 WAKE = ("hey spark",)

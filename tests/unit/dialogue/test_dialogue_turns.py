@@ -11,7 +11,8 @@ from actors.dialogue.turns import Step, next_step, reply_tokens
 from bus.errors import SetupError
 from bus.messages.jobs import Answered, AnyWork, Heard, LookBack, LookedBack, Parked, Recall, Remember, Transcribe
 from bus.messages.turn import LastTurn
-from bus.settings import DialogueSettings, Phrases, Role, Texts
+from bus.settings import DialogueSettings, Role
+from bus.texts import Phrases, Texts
 from tests.unit.dialogue.talk import GUIDE, SPARK, WHERE, remembered
 
 TEXT = st.text(max_size=40)

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bus.errors import SetupError
-from bus.settings import PRESETS, InstanceSettings, Phrases, Settings, Texts, VadSettings, dump_resolved, load_resolved
+from bus.settings import PRESETS, InstanceSettings, Settings, VadSettings, dump_resolved, load_resolved
+from bus.texts import Phrases, Texts
 from supervisor.settings import Problem, SettingsError, default_file, key_lines, load
 
 CONFIG = default_file().parent
