@@ -32,7 +32,7 @@ from itertools import islice
 from bus.limits import FRAME_BYTES, FRAME_MS, FRAME_SAMPLES, MAX_UTTERANCE_S
 
 MIN_PAUSE_FRAMES = 3  # less than 90 ms without speech is a consonant, and no place to cut
-TAIL_MS = 60  # with less than this after the verdict the rehearsal model hears worse, and with more no better: docs/performance.md
+TAIL_MS = 90  # with a longer tail, up to 150, the rehearsal model hears no better: docs/performance.md
 LONGEST_SILENCE_MS = 5_000  # no hint makes anybody wait longer, unless the silence limit itself is longer
 
 
