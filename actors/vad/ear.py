@@ -258,9 +258,8 @@ class Ear:
             self._confirm_ms = voiced_ms + CONFIRM_EACH_MS
             self._publish(speech.SpeechConfirmed(first_sample=begun.start_sample, speech_ms=voiced_ms), turn)
         elif voiced_ms >= enough_ms and self._pause_begins:
-            self._confirm_ms = min(
-                self._confirm_ms, voiced_ms + enough_ms
-            )  # whoever goes on after it is as much of an interruption as he was before
+            # Whoever goes on after it is as much of an interruption as he was before.
+            self._confirm_ms = min(self._confirm_ms, voiced_ms + enough_ms)
             if self._voice is not None and self._voice.is_shut(self._newest_ns) and self._lateness.at_pace:
                 self._transcribe_short(turn)
 
