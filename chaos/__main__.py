@@ -37,6 +37,7 @@ def main() -> int:
         seed=options.seed,
         turns=options.turns,
         faults=faults,
+        settings=options.set,
         bad_workers=tuple(KINDS) if options.bad_workers else (),
         keep=options.keep,
         tell=errors.print,
@@ -71,8 +72,9 @@ def _lines(outcome: Outcome, options: argparse.Namespace) -> list[str]:
         lines.append(f"{finding.what}: {finding.stream} utterance {finding.number}: {finding.detail}")
     if outcome.evidence:
         lines.append(f"evidence: {outcome.evidence}")
-    bad = " ARGS=--bad-workers" if options.bad_workers else ""
-    lines.append(f"again: make chaos SEED={options.seed} TURNS={options.turns} KILLS={options.kills}{bad}")
+    arguments = ["--bad-workers"] * options.bad_workers + [f"--set {setting}" for setting in options.set]
+    more = f' ARGS="{" ".join(arguments)}"' if arguments else ""
+    lines.append(f"again: make chaos SEED={options.seed} TURNS={options.turns} KILLS={options.kills}{more}")
     return lines
 
 
@@ -82,6 +84,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--turns", type=_turns, default=160, help=f"utterances to be said, a multiple of {SCRIPT_TURNS}")
     parser.add_argument("--kills", type=int, default=None, help="faults to be struck; as many as turns")
     parser.add_argument("--bad-workers", action="store_true", help=f"run bad transcribers beside the real ones: {', '.join(KINDS)}")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting, such as speaker.pace=real")
     parser.add_argument("--keep", action="store_true", help="keep logs, events and spool of a run without findings too")
     parser.add_argument("--markdown", action="store_true", help="draw the table for a page of the documentation")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
