@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from bus.messages.base import Message
 
 LOCAL_MODEL = "local"
-WAITING = "-waiting"
-"""Added to a turn's name, for what is said while its answer is waited for."""
+WAITING = "waiting-"
+"""Before a turn's name, for what is said while its answer is waited for: what ends with a sample, as the names of turns do, still does."""
 AFTER_THE_MODEL = 1000
 """Added to the attempt number of words that replace a model's answer: a reader shows only a turn's newest attempt, and the model
 has had `jobs.max_attempts`, 100 at most."""
@@ -120,7 +120,7 @@ class Dialogue:
         """Who only listens is to know of it too. Not in the middle of an answer: what is said then would come between its words."""
         turn, body = message.envelope.turn, message.body
         if isinstance(body, ReplyWaiting) and not body.begun:
-            said = f"{turn[: MAX_NAME_CHARS - len(WAITING)]}{WAITING}"
+            said = f"{WAITING}{turn}"[:MAX_NAME_CHARS]
             self._runtime.publish(VoiceSay(text=self._manner.texts.waiting), turn=said, stream=message.envelope.stream)
 
     def _is_woken(self, job: Job, now_ns: int) -> bool:

@@ -102,5 +102,5 @@ def test_who_waits_for_an_answer_is_told_so_aloud(
     for _ in range(20):
         instance.turn()
     assert [(one.envelope.turn, one.envelope.stream, one.body) for one in heard.messages] == [
-        ("mic-1-480-waiting", "mic", VoiceSay(text=text)) for text in said
+        ("waiting-mic-1-480", "mic", VoiceSay(text=text)) for text in said
     ]
