@@ -124,7 +124,7 @@ class Soak:
             return
         first = self._spoken // FILE_TURNS
         files = [(f"soak{number}", self._file) for number in range(first, first + turns // FILE_TURNS)]
-        speakers = Speakers(self._running, self._directory, files, at_once=AT_ONCE, patience_s=PATIENCE_S)
+        speakers = Speakers(self._running, self._directory, files, at_once=AT_ONCE, patience_s=PATIENCE_S, paces=("fast",))
         try:
             while not speakers.over:
                 if self._enough:

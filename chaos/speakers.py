@@ -44,12 +44,22 @@ class Spoken:
 class Speakers:
     """Speaks the files in their order, a few at a time."""
 
-    def __init__(self, world: World, directory: Path, files: Sequence[tuple[str, Path]], *, at_once: int, patience_s: float) -> None:
-        """`files`: (stream, file). One that is not through after `patience_s` is overdue, and ended."""
+    def __init__(
+        self,
+        world: World,
+        directory: Path,
+        files: Sequence[tuple[str, Path]],
+        *,
+        at_once: int,
+        patience_s: float,
+        paces: Sequence[str] = ("fast", "real"),
+    ) -> None:
+        """`files`: (stream, file). One that is not through after `patience_s` is overdue, and ended. The paces take turns: at real pace
+        work is done ahead of time; at full pace a segmenter has much to catch up with."""
         self._world = world
         self._directory = directory
         self._waiting = deque(files)
-        self._paces = deque(("fast", "real"))
+        self._paces = deque(paces)
         self._at_once = at_once
         self._patience_s = patience_s
         self.speaking: list[Speaking] = []
@@ -82,7 +92,7 @@ class Speakers:
 
     def _begin(self, stream: str, file: Path) -> None:
         output = self._directory / f"{stream}.jsonl"
-        self._paces.rotate()  # at real pace work is done ahead of time; at full pace a segmenter has much to catch up with
+        self._paces.rotate()
         argv = command("supervisor.cli", "hear", "--json", "--pace", self._paces[0], "--stream", stream, str(file))
         with output.open("wb") as out, output.with_suffix(".err").open("wb") as errors:
             process = subprocess.Popen(argv, env=self._world.environ, stdin=subprocess.DEVNULL, stdout=out, stderr=errors, process_group=0)
