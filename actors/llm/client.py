@@ -128,12 +128,18 @@ class ChatClient:
         except ValueError:
             raise errors.NotAChatServer(f"{url} answers with broken JSON: is it an OpenAI-compatible server?") from None
 
-    def _send(self, url: str, body: object, wait_s: float, on_socket: OnSocket | None = None) -> requests.Response:
-        """POST `body`, or GET where there is none, on a connection of its own; return the response, its body unread.
+    @contextlib.contextmanager
+    def _send(self, url: str, body: object, wait_s: float, on_socket: OnSocket | None = None) -> Iterator[requests.Response]:
+        """POST `body`, or GET where there is none, on a connection that is closed afterwards; yield the response, its body unread.
 
         `on_socket` gets the connection's socket before anything is sent.
         """
-        session = requests.Session()
+        with requests.Session() as session:
+            yield from self._send_in(session, url, body, wait_s, on_socket)
+
+    def _send_in(
+        self, session: requests.Session, url: str, body: object, wait_s: float, on_socket: OnSocket | None
+    ) -> Iterator[requests.Response]:
         if on_socket is not None:
             for scheme in ("http://", "https://"):
                 session.mount(scheme, _Line(on_socket))
@@ -143,7 +149,7 @@ class ChatClient:
         headers = {"Accept-Encoding": "identity", "Connection": "close"}
         if self.api_key:
             headers["Authorization"] = f"Bearer {self.api_key}"
-        return session.request(
+        with session.request(
             "GET" if body is None else "POST",
             url,
             json=body,
@@ -151,7 +157,8 @@ class ChatClient:
             stream=True,
             allow_redirects=False,
             timeout=(self.timeouts.connect_s, wait_s),
-        )
+        ) as response:
+            yield response
 
 
 class _Line(HTTPAdapter):
@@ -160,7 +167,15 @@ class _Line(HTTPAdapter):
 
     def __init__(self, on_socket: OnSocket) -> None:
         self._on_socket = on_socket
+        self._pool: HTTPConnectionPool | None = None
         super().__init__()
+
+    def close(self) -> None:
+        """End the connection. urllib3 leaves that to the garbage collector, which never comes by: the pool, which it keeps, has the
+        connection in it, and that knows its pool by the class below."""
+        super().close()
+        if self._pool is not None:
+            self._pool.close()
 
     def get_connection_with_tls_context(
         self, request: requests.PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
@@ -174,6 +189,7 @@ class _Line(HTTPAdapter):
                 on_socket(self.sock)
 
         pool.ConnectionCls = Connection
+        self._pool = pool
         return pool
 
 
@@ -185,7 +201,7 @@ class ChatReply(Iterator[str]):
 
     def __init__(
         self,
-        send: Callable[[OnSocket], requests.Response],
+        send: Callable[[OnSocket], contextlib.AbstractContextManager[requests.Response]],
         at: answers.Endpoint,
         said: list[str],
         timeouts: Timeouts,

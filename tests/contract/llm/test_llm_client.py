@@ -1,8 +1,10 @@
 """The client against bytes on a real socket: captured answers, and servers that misbehave."""
 
+import gc
 import itertools
 import socket
 import threading
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -51,6 +53,20 @@ def failure(*script: bytes | Step, **timeouts: float) -> errors.LlmError:
         ask(*script, **timeouts)
     assert "\n" not in str(caught.value)
     return caught.value
+
+
+def test_replies_that_are_over_leave_no_connection_and_nothing_in_memory() -> None:
+    replies = [ask(capture("vllm/chat_stream_usage.resp"))[1]]
+    connection = replies[0]._socket
+    assert connection is not None
+    wait_until(lambda: connection.fileno() == -1)
+    over = weakref.ref(replies.pop())
+
+    def is_gone() -> bool:
+        gc.collect()
+        return over() is None
+
+    wait_until(is_gone)
 
 
 # -- captured answers --------------------------------------------------------------------------------------------------
