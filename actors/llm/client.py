@@ -134,31 +134,26 @@ class ChatClient:
 
         `on_socket` gets the connection's socket before anything is sent.
         """
-        with requests.Session() as session:
-            yield from self._send_in(session, url, body, wait_s, on_socket)
-
-    def _send_in(
-        self, session: requests.Session, url: str, body: object, wait_s: float, on_socket: OnSocket | None
-    ) -> Iterator[requests.Response]:
-        if on_socket is not None:
-            for scheme in ("http://", "https://"):
-                session.mount(scheme, _Line(on_socket))
-        # Proxies and credentials of the environment (HTTP_PROXY, .netrc) would send what was said to a host that the
-        # configuration does not name; so would following a redirect.
-        session.trust_env = False
         headers = {"Accept-Encoding": "identity", "Connection": "close"}
         if self.api_key:
             headers["Authorization"] = f"Bearer {self.api_key}"
-        with session.request(
-            "GET" if body is None else "POST",
-            url,
-            json=body,
-            headers=headers,
-            stream=True,
-            allow_redirects=False,
-            timeout=(self.timeouts.connect_s, wait_s),
-        ) as response:
-            yield response
+        with requests.Session() as session:
+            if on_socket is not None:
+                for scheme in ("http://", "https://"):
+                    session.mount(scheme, _Line(on_socket))
+            # Proxies and credentials of the environment (HTTP_PROXY, .netrc) would send what was said to a host that the
+            # configuration does not name; so would following a redirect.
+            session.trust_env = False
+            with session.request(
+                "GET" if body is None else "POST",
+                url,
+                json=body,
+                headers=headers,
+                stream=True,
+                allow_redirects=False,
+                timeout=(self.timeouts.connect_s, wait_s),
+            ) as response:
+                yield response
 
 
 class _Line(HTTPAdapter):
