@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from actors.speaker.playout import AGAIN_S, FADE_S
 from bus.limits import SAMPLE_BYTES
 from tests.e2e.assistant import PATIENT, Assistant, assistant, words
 from tests.e2e.test_duplex import next_turn, spoken
-from tests.fakes.virtual_microphone import virtual_microphone
+from tests.fakes.virtual_microphone import VirtualMicrophone, virtual_microphone
 from tests.fakes.voice_server import RATE_HZ, VoiceServer, sound_of
 
 FADE_BYTES = round(FADE_S * RATE_HZ) * SAMPLE_BYTES
@@ -24,25 +25,25 @@ def played(file: Path) -> bytes:
     return bytes(soundfile.read(file, dtype="int16")[0].tobytes())
 
 
-def full_duplex(voice: VoiceServer, file: Path) -> AbstractContextManager[Assistant]:
-    """It is not quieter when somebody may be about to speak, so that what was played can be compared."""
-    listens = ("mic.source=device", "mic.device=pulse", "speaker.duplex=full", "speaker.duck=1.0")
-    return assistant(
-        PATIENT, *listens, "tts.engine=openai", "tts.model=m", f"tts.url={voice.url}", "speaker.output=file", f"speaker.file={file}"
-    )
+@contextmanager
+def room(file: Path) -> Iterator[tuple[VirtualMicrophone, VoiceServer, Assistant]]:
+    """A microphone, a slow voice, and an assistant in full duplex that plays it into `file`. It is not quieter when somebody may be about
+    to speak, so that what was played can be compared."""
+    listens = ("mic.source=device", "mic.device=pulse", "speaker.duplex=full", "speaker.duck=1.0", f"speaker.file={file}")
+    with (
+        tempfile.TemporaryDirectory(prefix="ear") as directory,
+        virtual_microphone(Path(directory)) as audio,
+        VoiceServer().running() as voice,
+        assistant(PATIENT, *listens, "tts.engine=openai", "tts.model=m", f"tts.url={voice.url}", "speaker.output=file") as running,
+    ):
+        yield audio, voice, running
 
 
 def test_a_short_sound_silences_an_answer_for_a_moment_and_stop_for_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the loudspeaker has played is compared sample for sample; where it fell silent and went on it is faded."""
     monkeypatch.setattr("tests.fakes.voice_server.SAMPLES_PER_CHAR", 2_500)  # a slow speaker: there is time to cough
     file = tmp_path / "said.wav"
-    with (
-        tempfile.TemporaryDirectory(prefix="ear") as directory,
-        virtual_microphone(Path(directory)) as audio,
-        VoiceServer().running() as voice,
-        full_duplex(voice, file) as running,
-        running.events("speech.", "voice.", "turn.finished") as events,
-    ):
+    with room(file) as (audio, voice, running), running.events("speech.", "voice.", "turn.finished") as events:
         audio.say(spoken("joke-slt.wav"))
         events.wait_for("voice.started")
         audio.say(spoken("yes-too-short.wav"))
@@ -74,13 +75,7 @@ def test_an_answer_that_is_held_is_heard_to_its_end_although_one_of_the_two_is_k
 ) -> None:
     monkeypatch.setattr("tests.fakes.voice_server.SAMPLES_PER_CHAR", 2_500)
     file = tmp_path / "said.wav"
-    with (
-        tempfile.TemporaryDirectory(prefix="ear") as directory,
-        virtual_microphone(Path(directory)) as audio,
-        VoiceServer().running() as voice,
-        full_duplex(voice, file) as running,
-        running.events("speech.", "voice.", "turn.finished") as events,
-    ):
+    with room(file) as (audio, voice, running), running.events("speech.", "voice.", "turn.finished") as events:
         before = 0
         for victim in ("tts", "speaker"):
             voice.asked.clear()
