@@ -9,11 +9,13 @@ DEADLINE_S = 60.0
 """Only what fails waits so long. What is quick on an idle machine takes ten times as long on one where other tests run too."""
 
 
-def pump_until(condition: Callable[[], object], *steps: Callable[[], object], deadline_s: float = DEADLINE_S) -> None:
-    """Run `steps` again and again until `condition` holds; fail when it does not within the deadline."""
+def pump_until(
+    condition: Callable[[], object], *steps: Callable[[], object], deadline_s: float = DEADLINE_S, explain: Callable[[], str] = lambda: ""
+) -> None:
+    """Run `steps` again and again until `condition` holds; fail when it does not within the deadline, with what `explain` says then."""
     end = time.monotonic() + deadline_s
     while not condition():
-        assert time.monotonic() < end, f"not within {deadline_s} s: {condition}"
+        assert time.monotonic() < end, f"not within {deadline_s} s: {explain() or condition}"
         for step in steps:
             step()
 

@@ -29,7 +29,9 @@ LATENCY_S: Final = 0.05
 USUAL_RATE_HZ: Final = 22_050
 LEAD_IN_S: Final = 0.1
 STALLED_S: Final = 1.0
+FILLED_S: Final = 0.25
 FIRST_CALLBACK_S: Final = 3.0
+"""A device may take as long to begin. Callbacks before FILLED_S only fill its buffer."""
 RETRY_S: Final = 1.0
 REST_S: Final = 10.0
 """Without anything to play for so long, the stream is closed."""
@@ -119,6 +121,10 @@ class DeviceOutput:
             self._ring += converted
             self._in += len(converted) // (SAMPLE_BYTES * self._format.channels)
 
+    @property
+    def queued(self) -> int:
+        return self._queued
+
     def heard(self) -> int:
         now_ns = self._clock.monotonic_ns()
         while self._marks and self._marks[0][0] <= now_ns:
@@ -203,7 +209,7 @@ class DeviceOutput:
     # -- the stream ---------------------------------------------------------------------------------------------------
 
     def _is_stalled(self, now_ns: int) -> bool:
-        patience_s = STALLED_S if self._alive_ns > self._started_ns else FIRST_CALLBACK_S
+        patience_s = STALLED_S if self._alive_ns - self._started_ns > FILLED_S * 1e9 else FIRST_CALLBACK_S
         return now_ns - max(self._alive_ns, self._started_ns, self._away_until_ns) > patience_s * 1e9
 
     def _try_to_start(self) -> None:
@@ -220,10 +226,8 @@ class DeviceOutput:
                 self._sd._terminate()
             self._sd._initialize()
         index = find_output(self._wanted, list(self._sd.query_devices()), default_output(self._sd))
-        before, self._opened_for_hz = self._format, self._rate_hz
-        self._format = find_format(self._sd, index, self._rate_hz)
-        if self._ring and self._format[2:] != before[2:]:
-            self.take_back()  # sound in another format: it is not played, and so it is sent again by nobody but us
+        self._opened_for_hz = self._rate_hz
+        self._change_to(find_format(self._sd, index, self._rate_hz))
         self._finished = False
         self._started_ns = self._clock.monotonic_ns()
         self._latency_s = LATENCY_S
@@ -238,6 +242,13 @@ class DeviceOutput:
         )
         self._stream.start()
         self._latency_s = float(self._stream.latency)
+
+    def _change_to(self, found: Format) -> None:
+        """What waits in another format cannot be played: it is let go, and `queued` says so."""
+        if found[2:] != self._format[2:]:
+            self.take_back()
+            self._zero = self._out - round(self._queued * found.rate_hz / self._rate_hz)
+        self._format = found
 
     def _give_up(self, trouble: str) -> None:
         self._drop_stream()

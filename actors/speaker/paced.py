@@ -66,6 +66,10 @@ class Paced:
             self._since_ns = self._clock_ns()
         self._pcm += pcm
 
+    @property
+    def queued(self) -> int:
+        return self._count + len(self._pcm) // SAMPLE_BYTES
+
     def heard(self) -> int:
         waiting = len(self._pcm) // SAMPLE_BYTES
         if waiting:

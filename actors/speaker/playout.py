@@ -49,6 +49,10 @@ class Output(Protocol):
     def queue(self, pcm: bytes, *, last: bool) -> None:
         """Play this next, mono int16. `last`: nothing follows on it."""
 
+    @property
+    def queued(self) -> int:
+        """How many samples were handed over. Fewer than before where it had to let go of some: those are to be handed over again."""
+
     def heard(self) -> int:
         """How many samples have been heard."""
 
@@ -200,6 +204,7 @@ class Playout:
         if self._is_held or not self.rate_hz:
             return
         self._note(now_ns)
+        self._handed = max(self._at, min(self._handed, self._output.queued - self._again))
         while (due := min(self._arrived, self._at + round(LEAD_S * self.rate_hz)) - self._handed) > 0:
             before = self._handed
             self._hand_over(due)

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +92,11 @@ class Assistant:
         """What `status` tells of an actor below its table."""
         return next(each.detail for each in status(self.addresses).actors if each.actor == actor)
 
+    def state_of_affairs(self) -> str:
+        """For the message of a test that waits in vain: every actor, where the last turns were, and the end of the log."""
+        asked = (("status",), ("turns", "--last", "3"), ("logs",))
+        return "\n".join("\n".join(self.run(*each, check=False).stdout.splitlines()[-25:]) for each in asked)
+
     def is_ready(self) -> bool:
         """Whether it runs, answers, and has been ready as a whole."""
         try:
@@ -126,7 +131,7 @@ class Assistant:
         subscriber = Subscriber(context, self.addresses.events_out, topics)
         wait_until_heard(publisher, subscriber, DEADLINE_S)
         try:
-            yield Events(subscriber)
+            yield Events(subscriber, self.state_of_affairs)
         finally:
             context.destroy(linger=0)
 
@@ -136,6 +141,7 @@ class Events:
     """What has been heard so far on the bus."""
 
     subscriber: Subscriber
+    explain: Callable[[], str]
 
     def __post_init__(self) -> None:
         self.heard: list[Message] = []
@@ -153,7 +159,7 @@ class Events:
                 if message.topic == topic and all(getattr(message.body, name) == value for name, value in fields.items()):
                     found.append(message)
 
-        pump_until(lambda: found, look, deadline_s=deadline_s)
+        pump_until(lambda: found, look, deadline_s=deadline_s, explain=lambda: f"{topic} {fields or ''}\n{self.explain()}")
         return found[0]
 
 

@@ -182,7 +182,7 @@ def test_a_loudspeaker_that_stalls_is_given_up_and_the_rest_is_played_when_one_i
     device.queue(pcm(10 * STEP), last=True)
     play(portaudio.streams[0], device, 4)
     portaudio.plugged = []
-    for _ in range(5):
+    for _ in range(9):
         portaudio.clock.advance_s(0.5)
         device.supervise()
     assert device.trouble == "there is no loudspeaker; connect one, or set speaker.output"
@@ -195,6 +195,62 @@ def test_a_loudspeaker_that_stalls_is_given_up_and_the_rest_is_played_when_one_i
     play(portaudio.streams[-1], device, 10)
     assert device.heard() == 10 * STEP
     assert bytes(portaudio.streams[-1].played[: 12 * STEP]) == pcm(10 * STEP)[8 * STEP :]
+
+
+def test_a_loudspeaker_that_has_only_filled_its_buffer_may_take_a_while_to_begin() -> None:
+    portaudio, device = opened(output("Speakers"))
+    play(portaudio.streams[0], device, 5)
+    for _ in range(5):
+        portaudio.clock.advance_s(0.5)
+        device.supervise()
+    assert device.trouble == ""
+    for _ in range(2):
+        portaudio.clock.advance_s(0.5)
+        device.supervise()
+    assert "went away" in device.trouble
+
+
+@pytest.mark.parametrize("steps_before", [0, 40])
+@pytest.mark.parametrize("rate_hz", [RATE_HZ, 16_000])
+@pytest.mark.parametrize("other", [output("Speakers"), output("Card", channels=2, formats={(48_000, 2)})])
+def test_an_answer_to_which_the_loudspeaker_goes_away_is_heard_to_its_end_when_one_is_there(
+    steps_before: int, rate_hz: int, other: Device
+) -> None:
+    portaudio, device = opened(output("Speakers"))
+    playout = Playout(device, volume=1.0, duck=1.0)
+    reply, samples = Reply("turn-1", 1), 3 * rate_hz
+
+    def supervise_until(done: bool) -> None:
+        while bool(device.trouble) is not done:
+            portaudio.clock.advance_s(0.5)
+            device.supervise()
+            playout.pump(portaudio.clock.monotonic_ns())
+
+    def answer() -> None:
+        sound = VoiceSound(attempt=1, clause=0, first_sample=0, rate_hz=rate_hz, ends=True, last=True)
+        assert playout.take(reply, sound, array("h", [8_000] * samples).tobytes(), portaudio.clock.monotonic_ns())
+
+    def play_on(steps: int) -> None:
+        for _ in range(steps):
+            portaudio.streams[-1].ask(STEP_S)
+            playout.pump(portaudio.clock.monotonic_ns())
+
+    if steps_before:
+        answer()
+        play_on(steps_before)
+    portaudio.plugged = []
+    supervise_until(True)
+    device.supervise()
+    if not steps_before:
+        answer()
+    portaudio.plugged = [other]
+    heard_before = playout.place.sample
+    supervise_until(False)
+    play_on(round(100 * (samples - heard_before) / rate_hz) + 10)
+    assert playout.state == "finished"
+    stream = portaudio.streams[-1]
+    loud = [value for value in array("h", bytes(stream.played))[:: stream.format["channels"]] if value > 4_000]
+    assert len(loud) / stream.format["samplerate"] == pytest.approx((samples - heard_before) / rate_hz, abs=0.02)
 
 
 def test_a_process_that_was_stopped_blames_no_loudspeaker() -> None:
