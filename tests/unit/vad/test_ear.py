@@ -53,11 +53,15 @@ class Speech:
 
     def __call__(self, runtime: Runtime) -> Speech:
         self._runtime = runtime
-        runtime.work("stt", self._on_lease, lambda _, job: self.committed.append(job.id))
+        runtime.work("stt", self._on_lease, self._on_committed)
         return self
 
     def close(self) -> None:
         """Nothing is held."""
+
+    def _on_committed(self, _lease: str, job: Job) -> None:
+        if job.id not in self.committed:  # that is told as often as it may have got lost
+            self.committed.append(job.id)
 
     def _on_lease(self, lease: Lease) -> None:
         (self.ahead if lease.ahead else self.leases).append(lease)
@@ -330,7 +334,7 @@ def test_while_somebody_speaks_what_was_said_so_far_goes_ahead_as_a_partial(
     microphone.ear().on_partial(lease.job.turn, guess)
     microphone.hear(SPEECH[len(SPEECH) // 960 * 6 // 10 * 960 :])
     microphone.until(lambda: len(worker.ahead + other.ahead) == 2)
-    work = (worker.ahead + other.ahead)[-1].job.work
+    work = max((each.job for each in worker.ahead + other.ahead), key=lambda job: job.revision).work
     assert isinstance(work, Transcribe)
     assert (work.guess, work.guess_stable_chars) == ("Turn on the", 4)
 
