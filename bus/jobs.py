@@ -197,7 +197,7 @@ class JobClient:
             self._send(_Unsent(JobWithdraw(turn=turn)))
 
     def work(self, queue: str, handler: LeaseHandler, on_committed: CommitHandler | None = None) -> None:
-        """Offer this process as a worker of `queue`."""
+        """Offer this process as a worker of `queue`. `on_committed` hears that what was done ahead is wanted, perhaps more than once."""
         self._queue, self._handler, self._on_committed = queue, handler, on_committed
         self._hello()
 

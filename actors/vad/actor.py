@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from actors.dialogue.manner import phrases_of
 from actors.vad.duplex import VoiceGate
 from actors.vad.ear import Ear
 from actors.vad.endpoint import Endpointer, Policy, SilenceLimits, Words
 from actors.vad.engines import open_engine
 from actors.vad.relay import Relay
 from actors.vad.segmenter import TAIL_MS, SegmenterConfig
+from actors.vad.short_words import ShortWords
 from bus.addresses import is_locked
 from bus.errors import SetupError
 from bus.messages.audio import AudioOpened
 from bus.messages.speech import TranscriptPartial
+from bus.messages.turn import TurnFinished
 from bus.messages.voice import VoiceCut, VoiceFinished, VoicePlaying, VoiceStarted
 
 if TYPE_CHECKING:
@@ -33,17 +36,20 @@ class Vad:
         """Raise SetupError for settings that contradict each other, and when the engine cannot be had."""
         self._runtime = runtime
         self._settings = runtime.settings.vad
-        self._config = segmenter_config(self._settings)
+        self._config = segmenter_config(self._settings, runtime.settings.interruption.min_ms)
         self._limits = silence_limits(self._settings)
         self._endpointers = self._open_endpointers()
         self._partial_ms = 0 if runtime.settings.whisper.workers == 1 else self._settings.partial_ms  # it would have to wait for pauses
         self._gate = VoiceGate() if is_half_duplex(runtime.settings) else None
         self._voice = VoiceGate() if is_interruptible(runtime.settings) else None
         self._ears: dict[str, Ear] = {}
+        self._short_words: dict[str, ShortWords] = {}  # a question outlives the source: the answer may come from the next
         self._open_engine()  # now, so that one that cannot be had is told of before anyone speaks
         runtime.subscribe(AudioOpened.topic, self._on_opened)
         if self._endpointers or self._partial_ms:
             runtime.subscribe(TranscriptPartial.topic, self._on_partial)
+        if self._endpointers:
+            runtime.subscribe(TurnFinished.topic, self._on_turn)
         if self._gate is not None or self._voice is not None:
             runtime.subscribe("voice.", self._on_voice)
         runtime.jobs.resend()  # connects to the dispatcher, now: the first pause would not wait for that
@@ -65,6 +71,11 @@ class Vad:
         partial, ear = message.body, self._ears.get(message.envelope.stream)
         if ear is not None and isinstance(partial, TranscriptPartial):
             ear.on_partial(message.envelope.turn, partial)
+
+    def _on_turn(self, message: Message) -> None:
+        turn = message.body
+        if isinstance(turn, TurnFinished):
+            self._words_expected(message.envelope.stream).said(turn.record.reply, self._runtime.clock.monotonic_ns())
 
     def _on_voice(self, message: Message) -> None:
         """The assistant's own voice begins, goes on, or is silent."""
@@ -96,6 +107,10 @@ class Vad:
             else:
                 ear.close()
                 del self._ears[stream]
+        now_ns = self._runtime.clock.monotonic_ns()
+        for stream, words in list(self._short_words.items()):
+            if stream not in self._ears and not words.is_asked(now_ns):
+                del self._short_words[stream]
 
     def _has_source(self, stream: str) -> bool:
         return is_locked(self._runtime.addresses.audio_file(stream, "lock"))
@@ -111,7 +126,13 @@ class Vad:
             partial_ms=self._partial_ms,
             gate=self._gate if stream == self._runtime.settings.mic.stream else None,
             voice=self._voice,
+            short_words=self._words_expected(stream) if self._endpointers else None,
         )
+
+    def _words_expected(self, stream: str) -> ShortWords:
+        settings = self._runtime.settings
+        phrases = phrases_of(settings.dialogue, settings.whisper.language)
+        return self._short_words.setdefault(stream, ShortWords(phrases, settings.dialogue.wake))
 
     def _open_endpointers(self) -> tuple[Endpointer, ...]:
         """Who judges pauses; nobody where each has the same limit."""
@@ -138,7 +159,7 @@ def is_interruptible(settings: Settings) -> bool:
     return settings.tts.engine != "none" and settings.speaker.duplex == "full" and settings.vad.pause_ms > 0
 
 
-def segmenter_config(settings: VadSettings) -> SegmenterConfig:
+def segmenter_config(settings: VadSettings, short_ms: int = 0) -> SegmenterConfig:
     """The settings as the segmenter wants them. Raise SetupError when they contradict each other."""
     endpointing = settings.endpointing
     silence_limit_ms = round(endpointing.silence_limit_s * 1000)
@@ -151,6 +172,7 @@ def segmenter_config(settings: VadSettings) -> SegmenterConfig:
             start_window_ms=min(START_WINDOW_MS, silence_limit_ms),
             max_utterance_ms=round(settings.maximum_s * 1000),
             pause_ms=settings.pause_ms,
+            short_ms=short_ms,
             skip_after_ms=round(endpointing.unfinished_silence_s * 1000) if settings.endpoint == "text" else 0,
             tail_ms=min(TAIL_MS, settings.pause_ms or TAIL_MS),
         )

@@ -20,6 +20,7 @@ from actors.vad.hearing import Hearing, Told, to_note
 from actors.vad.lateness import Lateness
 from actors.vad.relay import Relay, warm_up_start
 from actors.vad.segmenter import Checkpoint, Paused, Resumed, Segment, SegmenterConfig, Skipped, SpeechStarted, frames_of
+from actors.vad.short_words import ShortWords
 from bus import timings
 from bus.audio import AudioReader, End, Frame, Heard, Missing, NewEpoch
 from bus.codec import Stamp
@@ -79,9 +80,11 @@ class Ear:
         partial_ms: int = 0,
         gate: VoiceGate | None = None,
         voice: VoiceGate | None = None,
+        short_words: ShortWords | None = None,
     ) -> None:
         """Without a `policy` every pause has the limit of `config`. Each `partial_ms` of speech is transcribed while it lasts; 0: not.
-        What a `gate` shuts out is taken for silence. Of speech while the `voice` sounds the words count though it is too short."""
+        What a `gate` shuts out is taken for silence. Speech that is too short for a turn is transcribed while the `voice` sounds, for it
+        may be "stop", and is one if it is of the `short_words`."""
         self._runtime = runtime
         self._stream = stream
         self._config = config
@@ -99,13 +102,14 @@ class Ear:
         self._policy = policy
         self._gate = gate
         self._voice = voice
+        self._short_words = short_words
         self._partial_samples = partial_ms * SAMPLE_RATE_HZ // 1000
         self._next_partial = 0  # the sample at which the utterance so far is to be transcribed; 0: none is
         self._partial_ns = 0  # when that was done last
         self._guess: tuple[str, speech.TranscriptPartial] | None = None  # what came of it last, and of which turn
         self._begun: SpeechStarted | None = None  # of the open utterance
         self._confirm_ms = 0  # with so much speech in it that is told next
-        self._short = ""  # the turn that was transcribed though it is too short to be one
+        self._short = ""  # the turn that is transcribed though it is too short to be one yet
         self._pause: Segment | None = None  # the present pause, if it was told in time
         self._unaccepted: deque[_Utterance] = deque()  # oldest first
         self._submitting = False  # the oldest is on its way to the dispatcher
@@ -131,7 +135,10 @@ class Ear:
         elif (
             self._policy is not None and pause is not None and (turn, partial.revision) == (self._turn(pause.start_sample), pause.revision)
         ):
-            self._limit_silence(pause, self._policy.read(partial.text, partial.avg_logprob))
+            if turn != self._short:
+                self._limit_silence(pause, self._policy.read(partial.text, partial.avg_logprob))
+            elif self._short_words is not None and not self._voice_sounds and self._policy.is_sure(partial.avg_logprob):
+                self._count(pause, partial.text, self._policy, self._short_words)
 
     def tick(self) -> None:
         """To be called each second."""
@@ -232,19 +239,21 @@ class Ear:
                     self._next_partial = (start_sample + self._partial_samples) if self._partial_samples else 0
                     self._begun, self._confirm_ms = event, self._runtime.settings.interruption.min_ms
                     self._publish(speech.SpeechStarted(first_sample=start_sample), turn)
-                case Paused(segment=segment):
-                    self._on_pause(segment, turn, item.captured_ns)
+                case Paused(segment=segment, is_short=is_short):
+                    self._on_pause(segment, turn, item.captured_ns, is_short=is_short)
                 case Resumed():
                     if self._pause is not None:
                         self._pause = None
                         self._runtime.withdraw(turn)
                 case Skipped(start_sample=start_sample, speech_ms=speech_ms, minimum_ms=minimum_ms):
-                    self._next_partial, self._begun = 0, None
+                    self._pause, self._next_partial, self._begun = None, 0, None
                     if turn == self._short:
                         self._runtime.after(SHORT_WORDS_S, partial(self._runtime.withdraw, turn))
                     self._publish(speech.SpeechSkipped(first_sample=start_sample, speech_ms=speech_ms, minimum_ms=minimum_ms), turn)
                 case Segment():
                     self._pause, self._next_partial, self._begun = None, 0, None
+                    if self._short_words is not None:
+                        self._short_words.answered()
                     self._submit(event, turn, item.captured_ns, hearing or self._hearing)
 
     def _turn(self, start_sample: int, hearing: Hearing | None = None) -> str:
@@ -260,20 +269,11 @@ class Ear:
         elif voiced_ms >= enough_ms and self._pause_begins:
             # Whoever goes on after it is as much of an interruption as he was before.
             self._confirm_ms = min(self._confirm_ms, voiced_ms + enough_ms)
-            if self._voice is not None and self._voice.is_shut(self._newest_ns) and self._lateness.at_pace:
-                self._transcribe_short(turn)
 
     @property
     def _pause_begins(self) -> bool:
         """Whether this frame makes the silence a pause."""
         return self._config.pause_ms > 0 and self._hearing.silent_ms == frames_of(self._config.pause_ms) * FRAME_MS
-
-    def _transcribe_short(self, turn: str) -> None:
-        """Speech into the voice that is too short for a turn so far may be "stop"."""
-        so_far = self._hearing.so_far()
-        if so_far is not None and so_far.speech_ms < self._config.min_speech_ms:
-            self._short = turn
-            self._runtime.speculate(self._job(so_far, turn, {}), so_far.pcm)
 
     def _transcribe_so_far(self, captured_ns: int) -> None:
         """Somebody speaks: have what he said so far transcribed, for those who like to see it. Not while we are catching up."""
@@ -293,21 +293,34 @@ class Ear:
         work = msgspec.structs.replace(job.work, guess=before.text, guess_stable_chars=before.stable_chars)
         return msgspec.structs.replace(job, work=work)
 
-    def _on_pause(self, segment: Segment, turn: str, speech_end_ns: int) -> None:
+    def _on_pause(self, segment: Segment, turn: str, speech_end_ns: int, *, is_short: bool) -> None:
         """A pause: let work on the utterance begin, in case this is its end, unless the sound is of long ago."""
-        waited_ns = self._runtime.clock.monotonic_ns() - speech_end_ns
+        now_ns = self._runtime.clock.monotonic_ns()
+        if is_short and not (self._voice_sounds or (self._short_words is not None and self._short_words.are_expected(now_ns))):
+            return
+        waited_ns = now_ns - speech_end_ns
         pause_ns = self._config.pause_ms * 1_000_000
         if not self._lateness.at_pace or not pause_ns // 2 <= waited_ns <= pause_ns + LATE_NS:  # faster than it was spoken, or late
             return
-        self._pause = segment
+        self._pause, self._short = segment, turn if is_short else ""
         self._runtime.speculate(self._job(segment, turn, {timings.SPEECH_END: speech_end_ns}), segment.pcm)
-        if self._policy is not None:
+        if self._policy is not None and not is_short:
             with self._runtime.phases.during("judging a pause", JUDGING_S):
                 limit_ms = self._policy.paused(segment.pcm)
             self._limit_silence(segment, limit_ms)
 
-    def _limit_silence(self, pause: Segment, silence_limit_ms: int) -> None:
-        self._tell(self._hearing.limit_silence(pause.revision, silence_limit_ms))
+    @property
+    def _voice_sounds(self) -> bool:
+        """Whether the assistant speaks, and may be interrupted."""
+        return self._voice is not None and self._voice.is_shut(self._newest_ns)
+
+    def _count(self, pause: Segment, text: str, policy: Policy, short_words: ShortWords) -> None:
+        """Have short words be a turn, if they are those that are expected."""
+        if short_words.count(text, self._runtime.clock.monotonic_ns()):
+            self._limit_silence(pause, policy.longest_ms if short_words.wake(text) else policy.read(text), counts=True)
+
+    def _limit_silence(self, pause: Segment, silence_limit_ms: int, *, counts: bool = False) -> None:
+        self._tell(self._hearing.limit_silence(pause.revision, silence_limit_ms, counts=counts))
         self._commit()
 
     def _job(self, segment: Segment, turn: str, marks: dict[str, int]) -> Job:

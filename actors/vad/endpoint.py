@@ -96,9 +96,18 @@ class Policy:
         self._by_sound = agreed(*(endpointer.by_sound(pcm) for endpointer in self._endpointers))
         return self._limits.of(self._by_sound)
 
+    @property
+    def longest_ms(self) -> int:
+        """Where more is likely to come."""
+        return self._limits.unfinished_ms
+
+    def is_sure(self, avg_logprob: float) -> bool:
+        """Whether Whisper was sure enough of some words."""
+        return avg_logprob >= SURE_LOGPROB
+
     def read(self, text: str, avg_logprob: float = 0.0) -> int:
         """The words before the present pause are known, and how sure Whisper was of them."""
-        if avg_logprob < SURE_LOGPROB:
+        if not self.is_sure(avg_logprob):
             return self._limits.of(self._by_sound)
         return self._limits.of(agreed(self._by_sound, *(endpointer.by_words(text) for endpointer in self._endpointers)))
 

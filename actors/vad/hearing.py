@@ -119,9 +119,9 @@ class Hearing:
         """The stream has ended."""
         return self._tell(self._segmenter.flush())
 
-    def limit_silence(self, revision: int, silence_limit_ms: int) -> list[Told]:
+    def limit_silence(self, revision: int, silence_limit_ms: int, *, counts: bool = False) -> list[Told]:
         """Let the present pause be of that length at most, if it is that of this revision. See `Segmenter.limit_silence`."""
-        return self._tell(self._segmenter.limit_silence(revision, silence_limit_ms))
+        return self._tell(self._segmenter.limit_silence(revision, silence_limit_ms, counts=counts))
 
     def so_far(self) -> Segment | None:
         """The open utterance up to now; None while nobody speaks."""

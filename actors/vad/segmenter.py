@@ -11,6 +11,7 @@ speech, then *open* until enough frames in a row are not. All lengths are rounde
 * After `pause_ms` without speech a *pause* is told (`Paused`): with the very segment that follows if nobody speaks again, so that
   work on it can begin while the silence is still being waited out. `Resumed` takes that back. While a pause lasts, whoever knows more
   than the silence may change its limit (`limit_silence`): a hint, which holds until speech comes.
+* Of speech that is yet shorter than `min_speech_ms` a pause is told when `short_ms` of it are speech: a hint may have it count.
 * Speech that is yet shorter than `min_speech_ms` has `skip_after_ms` of silence to become longer, if that is more than the limit:
   nobody waits for an answer to what is going to be skipped, and it may be the first words of somebody who hesitates.
 * At `max_utterance_ms`, pre-roll included, it is cut: in the middle of the longest pause of its last third, else at the
@@ -53,14 +54,15 @@ class SegmenterConfig:
     start_window_ms: int = 150
     tail_ms: int = TAIL_MS
     pause_ms: int = 0  # 0: pauses are not told
+    short_ms: int = 0  # 0: none of what is too short
     max_utterance_ms: int = MAX_UTTERANCE_S * 1000
 
     def __post_init__(self) -> None:
         """Raise ValueError for numbers that contradict each other."""
         if self.start_ms <= 0:
             raise ValueError("segmenter: start_ms must be positive")
-        if min(self.min_speech_ms, self.pre_roll_ms, self.tail_ms, self.pause_ms) < 0:
-            raise ValueError("segmenter: min_speech_ms, pre_roll_ms, tail_ms and pause_ms must not be negative")
+        if min(self.min_speech_ms, self.pre_roll_ms, self.tail_ms, self.pause_ms, self.short_ms) < 0:
+            raise ValueError("segmenter: min_speech_ms, pre_roll_ms, tail_ms, pause_ms and short_ms must not be negative")
         if self.pause_ms and frames_of(self.tail_ms) > frames_of(self.pause_ms):
             raise ValueError("segmenter: tail_ms must fit into pause_ms, or the pause would be told before its segment is there")
         if not self.start_ms <= self.start_window_ms <= self.silence_limit_ms:
@@ -111,9 +113,11 @@ class Segment:
 
 @dataclass(frozen=True)
 class Paused:
-    """A pause in an open utterance that is long enough not to be skipped. If it turns out to be the end, `segment` follows."""
+    """A pause in an open utterance. If it turns out to be the end, `segment` follows."""
 
     segment: Segment
+    is_short: bool = False
+    """It is yet too short, and follows only if a hint has it count."""
 
     @property
     def start_sample(self) -> int:
@@ -160,6 +164,7 @@ class Segmenter:
         self._skip_after = max(self._silence_limit, frames_of(config.skip_after_ms))
         self._limit = self._silence_limit  # of the present silence: a hint may have changed it
         self._paused: Segment | None = None  # what was told of the present pause
+        self._counts = False  # though it is too short: a hint
         self._max_frames = config.max_utterance_ms // FRAME_MS
         # Both deques hold the same frames, from sample `_base` on: while open all of the utterance, while idle the latest.
         self._base = checkpoint.sample
@@ -221,8 +226,9 @@ class Segmenter:
         """The open utterance up to now, all its frames; None while nobody speaks."""
         return self._segment(len(self._frames), self._last, continues=False) if self.is_open else None
 
-    def limit_silence(self, revision: int, silence_limit_ms: int) -> list[Event]:
-        """Let the present pause end the utterance after `silence_limit_ms` in all, and return what that decides at once.
+    def limit_silence(self, revision: int, silence_limit_ms: int, *, counts: bool = False) -> list[Event]:
+        """Let the present pause end the utterance after `silence_limit_ms` in all, and return what that decides at once. `counts`: it is
+        an utterance though it is too short for one.
 
         Nothing happens unless `revision` is that of the pause that was told last and lasts. No limit is shorter than a pause, nor longer
         than LONGEST_SILENCE_MS or, where that is more, the limit of the configuration.
@@ -231,7 +237,8 @@ class Segmenter:
             return []
         longest = max(self._silence_limit, LONGEST_SILENCE_MS // FRAME_MS)
         self._limit = min(max(frames_of(silence_limit_ms), self._pause), longest)
-        return self._close() if self._silent >= self._limit else []
+        self._counts = counts
+        return self._close() if self._is_over else []
 
     def flush(self) -> list[Event]:
         """The stream has ended: close what is open. Frames may follow, as after a silence."""
@@ -277,7 +284,7 @@ class Segmenter:
             if self._paused is not None:
                 events = [Resumed(self._base)]
                 self._go_on()
-        elif self._silent >= self._limit and (self._silent >= self._skip_after or not self._is_short):
+        elif self._is_over:
             return self._close()
         if len(self._frames) >= self._max_frames:
             events = events + self._cut()
@@ -287,14 +294,15 @@ class Segmenter:
 
     def _rest(self) -> list[Event]:
         """The silence is a pause: tell what the utterance would be if this were its end."""
-        if self._first < 0 or self._is_short:
+        is_short = self._is_short
+        if self._first < 0 or (is_short and not 0 < self._config.short_ms <= self.voiced_ms):
             return []
         self._paused = self._segment(self._end(), self._last, continues=False)
-        return [Paused(self._paused)]
+        return [Paused(self._paused, is_short)]
 
     def _go_on(self) -> None:
         """No pause is told of any more, and no hint holds."""
-        self._paused = None
+        self._paused, self._counts = None, False
         self._limit = self._silence_limit
 
     def _start_speech(self) -> list[Event]:
@@ -322,12 +330,17 @@ class Segmenter:
     @property
     def _is_short(self) -> bool:
         """Whether what was said would be skipped."""
-        return self._first >= 0 and self._speech_ms(self._last) < self._minimum_ms
+        return self._first >= 0 and not self._counts and self._speech_ms(self._last) < self._minimum_ms
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether there is enough silence for the end."""
+        return self._silent >= self._limit and (self._silent >= self._skip_after or not self._is_short)
 
     def _close(self) -> list[Event]:
         """The silence limit or the end of the stream: tell of the utterance and be idle from its end on."""
         end = self._end()
-        if self._paused is not None:
+        if self._paused is not None and not self._is_short:
             events: list[Event] = [self._paused]
         else:
             events = self._tell(end, self._minimum_ms, continues=False) if self._first >= 0 else []

@@ -21,6 +21,7 @@ from bus.jobs import Lease
 from bus.limits import FRAME_MS, FRAME_SAMPLES, SAMPLE_RATE_HZ
 from bus.messages.jobs import Heard, Job, Transcribe
 from bus.messages.speech import SpeechConfirmed, SpeechEnded, SpeechSkipped, TranscriptPartial
+from bus.messages.turn import TurnFinished, TurnRecord
 from bus.messages.voice import VoicePlaying, VoiceStarted
 from bus.settings import Settings
 from tests.fakes.audio_instance import Instance, Listener, settings
@@ -270,6 +271,42 @@ def test_a_short_word_into_the_voice_is_transcribed_in_its_pause_and_is_no_turn(
     microphone.pause(30)
     microphone.until(lambda: SpeechSkipped.topic in listener.topics())
     assert len(worker.ahead) == sounds
+    assert not worker.leases
+
+
+@pytest.mark.parametrize("reply", ["Shall I go on?", "It is five."])
+@pytest.mark.parametrize("said", ["Yes.", "Ahem."])
+def test_a_short_word_is_a_turn_where_it_answers_a_question(
+    said: str, reply: str, instance: Instance, context: zmq.Context[zmq.Socket[bytes]]
+) -> None:
+    worker, listener = Speech(said), Listener(SpeechSkipped.topic, TranscriptPartial.topic)
+    instance.start_planes()
+    instance.start("listener", listener)
+    memory = instance.start("memory", Listener())
+    assert isinstance(memory, Listener)
+    instance.start("whisper-1", worker)
+    microphone = Microphone(instance, context)
+    microphone.listen(settings(vad=VAD))
+    expected = reply.endswith("?")
+    vad = instance._running["vad"][1]
+    assert isinstance(vad, Vad)
+    record = TurnRecord(turn="t0", stream="mic", role="r", state="answered", transcript="What?", reply=reply, wall_ns=1, timings_ms={})
+    for stream in ("mic", "gone"):
+        instance._running["memory"][0].publish(TurnFinished(record=record), turn="t0", stream=stream)
+    microphone.until(lambda: "gone" in vad._short_words)
+    vad._tick()
+    assert ("gone" in vad._short_words) is expected, "the answer may come from a new source, for a while"
+    microphone.hear(SPEECH[: 2 * round(0.85 * SAMPLE_RATE_HZ) // 960 * 960])
+    microphone.pause(10)
+    if expected:
+        microphone.until(lambda: TranscriptPartial.topic in listener.topics())
+    microphone.pause(60)
+    if expected and said == "Yes.":
+        microphone.until(lambda: worker.committed)
+    else:
+        microphone.until(lambda: SpeechSkipped.topic in listener.topics())
+        assert not worker.committed
+    assert len(worker.ahead) == expected
     assert not worker.leases
 
 

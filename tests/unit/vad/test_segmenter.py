@@ -255,6 +255,37 @@ def test_no_pause_is_told_of_what_is_yet_too_short() -> None:
     assert [type(event) for event in hear("......#####.....", Segmenter(TELLING))] == [SpeechStarted, Skipped]
 
 
+SHORT = replace(TELLING, short_ms=120, skip_after_ms=300)
+
+
+def test_a_pause_is_told_of_what_is_too_short_but_may_count_and_it_is_skipped_all_the_same() -> None:
+    segmenter = Segmenter(SHORT)
+    assert [type(event) for event in hear("......###..........", segmenter, flush=False)] == [SpeechStarted, Skipped]
+    started, paused, *later = hear("......####.........", segmenter, flush=False)
+    assert (type(started), paused.is_short, later) == (SpeechStarted, True, [])  # type: ignore[union-attr]
+    assert [type(event) for event in hear(".", segmenter, flush=False)] == [Skipped]
+
+
+def test_short_words_that_count_are_an_utterance_at_the_end_of_their_pause() -> None:
+    segmenter = Segmenter(SHORT)
+    *_, paused = hear("......####..", segmenter, flush=False)
+    assert isinstance(paused, Paused)
+    assert segmenter.limit_silence(paused.segment.revision, 90, counts=True) == []
+    assert hear(".", segmenter, flush=False) == [paused.segment]
+    *_, skipped = hear("......####..........", segmenter, flush=False)
+    assert isinstance(skipped, Skipped), "the next ones have to count anew"
+
+
+def test_short_words_that_count_do_not_when_speech_goes_on_and_is_yet_too_short() -> None:
+    segmenter = Segmenter(replace(SHORT, min_speech_ms=300))
+    *_, paused = hear("......####..", segmenter, flush=False)
+    assert isinstance(paused, Paused)
+    assert segmenter.limit_silence(paused.segment.revision, 300, counts=True) == []
+    resumed, again = hear("#..", segmenter, flush=False)
+    assert (type(resumed), again.is_short) == (Resumed, True)  # type: ignore[union-attr]
+    assert [type(event) for event in hear("........", segmenter, flush=False)] == [Skipped]
+
+
 def test_a_hint_may_end_the_utterance_at_once_and_holds_for_that_pause_alone() -> None:
     segmenter = Segmenter(TELLING)
     *_, paused = hear("......########...", segmenter, flush=False)
@@ -297,6 +328,7 @@ def test_a_pause_in_which_an_utterance_is_cut_is_told_of_the_rest() -> None:
         {"pre_roll_ms": 9_900},
         {"pause_ms": 90, "tail_ms": 120},
         {"pause_ms": -30},
+        {"short_ms": -30},
     ],
 )
 def test_numbers_that_contradict_each_other_are_refused(numbers: dict[str, int]) -> None:

@@ -47,6 +47,7 @@ def configs(draw: st.DrawFn) -> SegmenterConfig:
         skip_after_ms=draw(st.just(0) | st.integers(silence_limit_ms, silence_limit_ms + 10 * ms)),
         tail_ms=tail_ms,
         pause_ms=draw(st.just(0) | st.integers(max(1, tail_ms), tail_ms + 6 * ms)),
+        short_ms=draw(st.just(0) | st.integers(1, 8 * ms)),
         max_utterance_ms=draw(st.integers(shortest_ms, shortest_ms + 40 * ms)),
     )
 
@@ -72,19 +73,21 @@ def utterances(events: list[Event]) -> list[Utterance]:
     return [event for event in events if isinstance(event, Segment | Skipped)]
 
 
-hints = st.lists(st.tuples(st.integers(0, 150), st.integers(0, 40 * FRAME_MS), st.booleans()), max_size=12)
-"""After which frame, how long the silence may be, and whether the hint is about the pause that lasts or about another."""
+Hints = list[tuple[int, int, bool, bool]]
+hints = st.lists(st.tuples(st.integers(0, 150), st.integers(0, 40 * FRAME_MS), st.booleans(), st.booleans()), max_size=12)
+"""After which frame, how long the silence may be, whether the words count though they are short, and whether the hint is about the pause
+that lasts or about another."""
 
 
-def hear_with_hints(segmenter: Segmenter, stream: list[bool], given: list[tuple[int, int, bool]], first: int = 0) -> list[Event]:
+def hear_with_hints(segmenter: Segmenter, stream: list[bool], given: Hints, first: int = 0) -> list[Event]:
     events: list[Event] = []
     revision = 0
     for number, is_speech in enumerate(stream, first):
         events += segmenter.push(segmenter.next_sample, frame(segmenter.next_sample), is_speech)
         revision = next((event.segment.revision for event in reversed(events) if isinstance(event, Paused)), revision)
-        for after, limit_ms, is_meant in given:
+        for after, limit_ms, counts, is_meant in given:
             if after == number:
-                events += segmenter.limit_silence(revision if is_meant else revision + 1, limit_ms)
+                events += segmenter.limit_silence(revision if is_meant else revision + 1, limit_ms, counts=counts)
     return events
 
 
@@ -272,12 +275,14 @@ def test_pauses_and_resumptions_take_turns_and_each_pause_has_a_higher_revision(
         for event in rests:
             if isinstance(event, Paused):
                 assert_whole(event.segment)
-                assert event.segment.speech_ms >= (config.start_ms if event.segment.continuing else config.min_speech_ms)
+                minimum_ms = config.start_ms if event.segment.continuing else config.min_speech_ms
+                assert event.is_short == (event.segment.speech_ms < minimum_ms)
+                assert not event.is_short or 0 < config.short_ms <= event.segment.voiced_ms
 
 
 @given(config=configs(), stream=streams, given=hints)
 def test_whatever_the_hints_every_sample_is_in_one_utterance_or_in_silence(
-    config: SegmenterConfig, stream: list[bool], given: list[tuple[int, int, bool]]
+    config: SegmenterConfig, stream: list[bool], given: Hints
 ) -> None:
     segmenter = Segmenter(config)
     told = utterances(hear_with_hints(segmenter, stream, given) + segmenter.flush())
@@ -290,18 +295,27 @@ def test_whatever_the_hints_every_sample_is_in_one_utterance_or_in_silence(
 
 
 @given(config=configs(), stream=streams, given=hints)
-def test_a_hint_about_another_pause_changes_nothing(
-    config: SegmenterConfig, stream: list[bool], given: list[tuple[int, int, bool]]
+def test_what_is_too_short_is_an_utterance_only_where_a_hint_had_it_count(
+    config: SegmenterConfig, stream: list[bool], given: Hints
 ) -> None:
+    segmenter = Segmenter(config)
+    told = utterances(hear_with_hints(segmenter, stream, [(*hint[:2], False, hint[3]) for hint in given]) + segmenter.flush())
+    for utterance in told:
+        if isinstance(utterance, Segment) and not (utterance.continuing or utterance.continues):
+            assert utterance.speech_ms >= config.min_speech_ms
+
+
+@given(config=configs(), stream=streams, given=hints)
+def test_a_hint_about_another_pause_changes_nothing(config: SegmenterConfig, stream: list[bool], given: Hints) -> None:
     hinted, plain = Segmenter(config), Segmenter(config)
-    stale = [(after, limit_ms, False) for after, limit_ms, _ in given]
+    stale = [(after, limit_ms, counts, False) for after, limit_ms, counts, _ in given]
     assert hear_with_hints(hinted, stream, stale) == hear(plain, stream)
     assert hinted.flush() == plain.flush()
 
 
 @given(config=configs(), stream=streams, given=hints, data=st.data())
 def test_the_same_frames_and_hints_give_the_same_utterances_also_from_a_checkpoint_on(
-    config: SegmenterConfig, stream: list[bool], given: list[tuple[int, int, bool]], data: st.DataObject
+    config: SegmenterConfig, stream: list[bool], given: Hints, data: st.DataObject
 ) -> None:
     killed_at = data.draw(st.integers(0, len(stream)))
     original = Segmenter(config)
