@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from bus.jobs import Lease
 
 KNOCK_INTERVAL_S = 1.0
+LOOK_AGAIN_S = 0.1  # for a file
+STARTING_NS = 15_000_000_000
+"""A server that the launcher starts too has so long for that before anybody is told that it is not there."""
 """Between two tries to reach a server that is not there."""
 RETRY_DELAY_MS = 500
 LEAST_S = 1.0
@@ -197,9 +200,14 @@ class Llm:
 
     def _knock(self) -> None:
         """Before anybody asks: is the server there, and has it our model? What is wrong is told at the start."""
+        began_ns = self._runtime.clock.monotonic_ns()
         while not self._stopping.is_set():
             try:
                 model = self._current_engine().check()
+            except errors.ServerNotStarted as error:
+                if self._runtime.clock.monotonic_ns() - began_ns > STARTING_NS:
+                    self._runtime.post(partial(self._wait, str(error)))
+                self._stopping.wait(LOOK_AGAIN_S)
             except errors.ServerUnavailable as error:
                 self._runtime.post(partial(self._wait, str(error)))
                 self._stopping.wait(KNOCK_INTERVAL_S)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from actors.llm.client import ChatClient, Timeouts
 from actors.llm.engine import Engine
-from actors.llm.errors import ServerUnavailable
+from actors.llm.errors import ServerNotStarted
 from bus.addresses import Addresses
 from bus.settings import REHEARSAL_URL, LlmSettings, Settings
 
@@ -16,7 +16,7 @@ REHEARSAL_PORT_FILE = "rehearsal-llm.port"
 
 
 def client_for(settings: Settings, addresses: Addresses, environ: Mapping[str, str] = os.environ) -> ChatClient:
-    """A client of the configured server. Raises ServerUnavailable while the rehearsal server has told no port yet."""
+    """A client of the configured server. Raises ServerNotStarted while the rehearsal server has told no port yet."""
     llm = settings.llm
     return ChatClient(
         base_url=server_url(llm, addresses),
@@ -28,7 +28,7 @@ def client_for(settings: Settings, addresses: Addresses, environ: Mapping[str, s
 
 
 def engine_for(settings: Settings, addresses: Addresses, environ: Mapping[str, str] = os.environ) -> Engine:
-    """An engine for the configured server and model. Raises ServerUnavailable as `client_for` does."""
+    """An engine for the configured server and model. Raises ServerNotStarted as `client_for` does."""
     return Engine(client_for(settings, addresses, environ), settings.llm.model, settings.llm.system_role)
 
 
@@ -39,5 +39,5 @@ def server_url(llm: LlmSettings, addresses: Addresses) -> str:
     try:
         port = int((addresses.runtime_dir / REHEARSAL_PORT_FILE).read_text())
     except (OSError, ValueError):
-        raise ServerUnavailable("the rehearsal LLM server has not started yet: see `supervisor status`") from None
+        raise ServerNotStarted("the rehearsal LLM server has not started yet: see `supervisor status`") from None
     return f"http://127.0.0.1:{port}/v1"

@@ -20,6 +20,10 @@ class ServerUnavailable(LlmError):
     retryable = True
 
 
+class ServerNotStarted(ServerUnavailable):
+    """The launcher starts it together with us: for a moment that is nothing to tell."""
+
+
 class ServerTrouble(LlmError):
     """The server answered with a fault of its own (5xx) or is overloaded (429)."""
 

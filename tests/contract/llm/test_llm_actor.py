@@ -66,6 +66,14 @@ def test_a_server_that_is_not_there_is_waited_for_and_that_is_said_once(make_ben
     assert bench.bodies(ReplyStarted) == [ReplyStarted(attempt=1, model="rehearsal")]
 
 
+def test_a_server_that_the_launcher_starts_too_is_no_trouble_while_it_starts(make_bench: Callable[[LlmSettings], Bench]) -> None:
+    bench = make_bench(llm_at("rehearsal"))
+    bench.start("llm")
+    bench.start("rehearsal-llm")
+    bench.until(lambda: "talking to rehearsal" in bench.statuses)
+    assert not any("has not started yet" in text for text in bench.statuses)
+
+
 def test_a_reply_that_breaks_off_is_asked_for_again(make_bench: Callable[[LlmSettings], Bench], server: RehearsalServer) -> None:
     server.behave({"fault": "break-off", "times": 1})
     bench = make_bench(llm_at(server.base_url))
