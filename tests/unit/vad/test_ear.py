@@ -280,13 +280,10 @@ def test_a_short_word_is_a_turn_where_it_answers_a_question(
     said: str, reply: str, instance: Instance, context: zmq.Context[zmq.Socket[bytes]]
 ) -> None:
     worker, listener = Speech(said), Listener(SpeechSkipped.topic, TranscriptPartial.topic)
-    instance.start_planes()
+    microphone = begin(instance, context, worker)
     instance.start("listener", listener)
-    memory = instance.start("memory", Listener())
-    assert isinstance(memory, Listener)
-    instance.start("whisper-1", worker)
-    microphone = Microphone(instance, context)
-    microphone.listen(settings(vad=VAD))
+    instance.start("memory", Listener())
+    instance.until_ready()
     expected = reply.endswith("?")
     vad = instance._running["vad"][1]
     assert isinstance(vad, Vad)
