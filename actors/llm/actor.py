@@ -24,10 +24,11 @@ if TYPE_CHECKING:
     from bus.jobs import Lease
 
 KNOCK_INTERVAL_S = 1.0
-LOOK_AGAIN_S = 0.1  # for a file
+"""Between two tries to reach a server that is not there."""
 STARTING_NS = 15_000_000_000
 """A server that the launcher starts too has so long for that before anybody is told that it is not there."""
-"""Between two tries to reach a server that is not there."""
+LOOK_AGAIN_S = 0.1
+"""Between two looks whether it has started."""
 RETRY_DELAY_MS = 500
 LEAST_S = 1.0
 """With less time than this left a turn is not asked again: no answer would come, and why the first request failed would be forgotten."""

@@ -305,9 +305,7 @@ class Ear:
         self._pause, self._short = segment, turn if is_short else ""
         self._runtime.speculate(self._job(segment, turn, {timings.SPEECH_END: speech_end_ns}), segment.pcm)
         if self._policy is not None and not is_short:
-            with self._runtime.phases.during("judging a pause", JUDGING_S):
-                limit_ms = self._policy.paused(segment.pcm)
-            self._limit_silence(segment, limit_ms)
+            self._limit_silence(segment, self._judge(segment, self._policy))
 
     @property
     def _voice_sounds(self) -> bool:
@@ -317,7 +315,13 @@ class Ear:
     def _count(self, pause: Segment, text: str, policy: Policy, short_words: ShortWords) -> None:
         """Have short words be a turn, if they are those that are expected."""
         if short_words.count(text, self._runtime.clock.monotonic_ns()):
+            self._judge(pause, policy)
             self._limit_silence(pause, policy.longest_ms if short_words.wake(text) else policy.read(text), counts=True)
+
+    def _judge(self, pause: Segment, policy: Policy) -> int:
+        """The silence limit, ms, that goes with the sound before a pause."""
+        with self._runtime.phases.during("judging a pause", JUDGING_S):
+            return policy.paused(pause.pcm)
 
     def _limit_silence(self, pause: Segment, silence_limit_ms: int, *, counts: bool = False) -> None:
         self._tell(self._hearing.limit_silence(pause.revision, silence_limit_ms, counts=counts))
