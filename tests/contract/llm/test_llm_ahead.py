@@ -71,7 +71,7 @@ def test_a_reply_that_is_complete_before_its_turn_is_wanted_is_told_after_it_who
         wanted_ns = time.monotonic_ns()
         bench.ask("Hello", marks={"turn_end": 1, "committed": wanted_ns})
         job = bench.answered()
-        bench.until(lambda: isinstance(told(bench)[-1], ReplyFinished))
+        bench.until(lambda: bench.bodies(ReplyFinished))
     prompt, *rest = told(bench)
     assert isinstance(prompt, PromptMade)
     assert rest == [
@@ -100,7 +100,7 @@ def test_a_reply_whose_turn_is_wanted_in_its_middle_goes_on_as_it_comes(make_ben
         assert not bench.leases
         go_on.set()
         job = bench.answered()
-        bench.until(lambda: isinstance(told(bench)[-1], ReplyFinished))
+        bench.until(lambda: bench.bodies(ReplyFinished))
     deltas = [body for body in told(bench) if isinstance(body, ReplyDelta)]
     assert [(delta.index, delta.text) for delta in deltas] == [(0, "Hello"), (1, " world.")]
     assert first_told_ns(bench) > wanted_ns

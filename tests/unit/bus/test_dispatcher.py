@@ -49,8 +49,8 @@ def test_submitting_twice_is_submitting_once_even_after_it_is_done(plane: Plane)
     vad = plane.client("vad")
     for _ in range(2):
         vad.submit(speech())
-        plane.until(lambda: not vad.outstanding)
-        if leases and not leases[0].ended:
+        plane.until(lambda: not vad.outstanding and leases)
+        if not leases[0].ended:
             leases[0].done()
     plane.until(lambda: not plane.spool.load())
     vad.submit(speech())

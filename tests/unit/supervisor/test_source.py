@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,11 +11,12 @@ import pytest
 
 from bus.addresses import Addresses
 from bus.audio import Mark
+from bus.clock import ManualClock
 from supervisor import source
 from supervisor.source import MAX_LIVES, FileSource
 from tests.waiting import pump_until
 
-Start = Callable[[str], FileSource]
+Start = Callable[..., FileSource]
 
 
 @pytest.fixture
@@ -29,14 +31,14 @@ def start(addresses: Addresses, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sta
     addresses.prepare()
     mark, lives = addresses.audio_file("hear", "mark"), addresses.state_dir / "lives"
 
-    def begin(program: str) -> FileSource:
+    def begin(program: str, clock: Callable[[], float] = time.monotonic) -> FileSource:
         head = (
             f"import os, signal, sys, time; from pathlib import Path; mark, lives = Path({str(mark)!r}), Path({str(lives)!r});"
             "lives.open('a').write('x'); life = len(lives.read_text())\n"
         )
         monkeypatch.setattr(source, "command", lambda *_: (sys.executable, "-c", head + program))
         Mark("e1", 0, "").write(mark)
-        started.append(FileSource(addresses, "hear", Path("sound.wav"), name="hear", pace="fast"))
+        started.append(FileSource(addresses, "hear", Path("sound.wav"), name="hear", pace="fast", clock=clock))
         return started[-1]
 
     yield begin
@@ -74,10 +76,10 @@ def test_a_source_that_comes_on_may_die_as_often_as_it_likes(start: Start, addre
     assert (hearing.problem, lives(addresses)) == ("", 12)
 
 
-def test_a_source_that_stops_beating_is_killed_and_started_again(
-    start: Start, addresses: Addresses, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(source, "FIRST_BEAT_S", 0.5)
-    hearing = start("time.sleep(3600 if life == 1 else 0); mark.unlink()")
-    pump_until(lambda: hearing.over, hearing.step)
+def test_a_source_that_stops_beating_is_killed_and_started_again(start: Start, addresses: Addresses) -> None:
+    clock = ManualClock()
+    hearing = start("time.sleep(3600 if life == 1 else 0); mark.unlink()", lambda: clock.monotonic_ns() / 1e9)
+    pump_until(lambda: (addresses.state_dir / "lives").exists() and lives(addresses) == 1, hearing.step)
+    pump_until(lambda: hearing._lives == 2, lambda: clock.advance_s(0.5), hearing.step)
+    pump_until(lambda: hearing.over, hearing.step)  # the second has all the time that it needs to start
     assert (hearing.problem, lives(addresses)) == ("", 2)

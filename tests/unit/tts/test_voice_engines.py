@@ -156,7 +156,7 @@ def test_the_rate_of_a_piper_voice_stands_beside_it(tmp_path: Path) -> None:
     assert rate_of_voice(["piper"]) == 22_050
 
 
-def asking(url: str, *, voice: str = "", rate_wpm: int = 175, timeout_s: float = 2.0) -> TtsSettings:
+def asking(url: str, *, voice: str = "", rate_wpm: int = 175, timeout_s: float = DEADLINE_S) -> TtsSettings:
     return TtsSettings(engine="openai", url=url, model="kokoro", voice=voice, rate_wpm=rate_wpm, timeout_s=timeout_s)
 
 
@@ -164,7 +164,7 @@ def asking(url: str, *, voice: str = "", rate_wpm: int = 175, timeout_s: float =
 
 
 def test_a_server_is_asked_for_each_clause_with_the_key(server: VoiceServer) -> None:
-    engine = Openai(asking(server.url, voice="af_sky", rate_wpm=350, timeout_s=20.0), "secret")
+    engine = Openai(asking(server.url, voice="af_sky", rate_wpm=350), "secret")
     pieces = list(engine.synthesise("Hello there."))
     assert len(pieces) > 1
     assert {rate_hz for rate_hz, _ in pieces} == {RATE_HZ}
@@ -183,15 +183,16 @@ def test_what_is_wrong_with_a_server_is_one_line_without_the_words(server: Voice
     with pytest.raises(VoiceError, match="else than a WAV"):
         list(engine.synthesise("a"))
     server.hangs = True
+    impatient = Openai(asking(server.url, timeout_s=2.0), "")
     with pytest.raises(VoiceError, match=r"nothing for 2 s"):
-        list(engine.synthesise("a"))
+        list(impatient.synthesise("a"))
     nobody = Openai(asking("http://127.0.0.1:9/v1"), "")
     with pytest.raises(VoiceError, match="is it running"):
         list(nobody.synthesise("a"))
 
 
 def test_a_clause_that_nobody_wants_any_more_is_given_up_though_the_server_hangs(server: VoiceServer) -> None:
-    engine = Openai(asking(server.url, timeout_s=60.0), "")
+    engine = Openai(asking(server.url), "")
     server.hangs = True
     ended = threading.Event()
 

@@ -19,6 +19,7 @@ from bus.audio import AudioSource
 from bus.codec import Stamp
 from bus.jobs import Lease
 from bus.limits import FRAME_MS, FRAME_SAMPLES, SAMPLE_RATE_HZ
+from bus.messages.base import Message
 from bus.messages.jobs import Heard, Job, Transcribe
 from bus.messages.speech import SpeechConfirmed, SpeechEnded, SpeechSkipped, TranscriptPartial
 from bus.messages.turn import TurnFinished, TurnRecord
@@ -81,6 +82,8 @@ class Microphone:
     def __init__(self, instance: Instance, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         self.instance = instance
         self.late_ms = 0
+        self.words: list[Message] = []
+        """What the segmenter was told of words, once it has acted on it. Others hear of them sooner or later than it does."""
         self.source = AudioSource(context, instance.addresses, "mic", Stamp("mic", "1"), ring_s=60, can_wait=False)
 
     def listen(self, use: Settings | None = None) -> None:
@@ -89,6 +92,7 @@ class Microphone:
         runtime = self.instance._running["vad"][0]
         self.until(lambda: self.ear() is not None and runtime.jobs._connected)
         runtime.clock = self  # type: ignore[assignment]
+        runtime.subscribe(TranscriptPartial.topic, self.words.append)
         self.instance.until_ready()
 
     def monotonic_ns(self) -> int:
@@ -251,7 +255,7 @@ def test_speech_that_goes_on_after_a_pause_is_confirmed_anew(instance: Instance,
 def test_a_short_word_into_the_voice_is_transcribed_in_its_pause_and_is_no_turn(
     sounds: bool, instance: Instance, context: zmq.Context[zmq.Socket[bytes]]
 ) -> None:
-    worker, listener = Speech("Stop."), Listener(SpeechSkipped.topic, TranscriptPartial.topic)
+    worker, listener = Speech("Stop."), Listener(SpeechSkipped.topic)
     instance.start_planes()
     instance.start("listener", listener)
     speaker = instance.start("speaker", Listener())
@@ -266,7 +270,7 @@ def test_a_short_word_into_the_voice_is_transcribed_in_its_pause_and_is_no_turn(
     microphone.hear(SPEECH[: 2 * round(0.85 * SAMPLE_RATE_HZ) // 960 * 960])
     microphone.pause(10)
     if sounds:
-        microphone.until(lambda: TranscriptPartial.topic in listener.topics())
+        microphone.until(lambda: microphone.words)
         assert microphone.ear()._hearing.is_open
     microphone.pause(30)
     microphone.until(lambda: SpeechSkipped.topic in listener.topics())
@@ -279,7 +283,7 @@ def test_a_short_word_into_the_voice_is_transcribed_in_its_pause_and_is_no_turn(
 def test_a_short_word_is_a_turn_where_it_answers_a_question(
     said: str, reply: str, instance: Instance, context: zmq.Context[zmq.Socket[bytes]]
 ) -> None:
-    worker, listener = Speech(said), Listener(SpeechSkipped.topic, TranscriptPartial.topic)
+    worker, listener = Speech(said), Listener(SpeechSkipped.topic)
     microphone = begin(instance, context, worker)
     instance.start("listener", listener)
     instance.start("memory", Listener())
@@ -296,7 +300,7 @@ def test_a_short_word_is_a_turn_where_it_answers_a_question(
     microphone.hear(SPEECH[: 2 * round(0.85 * SAMPLE_RATE_HZ) // 960 * 960])
     microphone.pause(10)
     if expected:
-        microphone.until(lambda: TranscriptPartial.topic in listener.topics())
+        microphone.until(lambda: microphone.words)
     microphone.pause(60)
     if expected and said == "Yes.":
         microphone.until(lambda: worker.committed)
@@ -367,7 +371,7 @@ def test_while_somebody_speaks_what_was_said_so_far_goes_ahead_as_a_partial(
     guess = TranscriptPartial(text="Turn on the", stable_chars=4, revision=lease.job.revision)
     microphone.ear().on_partial(lease.job.turn, guess)
     microphone.hear(SPEECH[len(SPEECH) // 960 * 6 // 10 * 960 :])
-    microphone.until(lambda: len(worker.ahead + other.ahead) == 2)
+    microphone.until(lambda: len(worker.ahead + other.ahead) >= 2)
     work = max((each.job for each in worker.ahead + other.ahead), key=lambda job: job.revision).work
     assert isinstance(work, Transcribe)
     assert (work.guess, work.guess_stable_chars) == ("Turn on the", 4)

@@ -181,8 +181,8 @@ def test_an_utterance_that_was_handed_on_by_a_segmenter_killed_before_it_knew_is
     instance.kill("vad")
     instance.start("vad", Vad, use)
     scripted.allowed = 10**9
-    instance.until(lambda: mic._audio.finished)
     segments = expected(spoken(), use)
+    instance.until(lambda: mic._audio.finished and len(worker.leases) == len(segments))
     assert_heard(worker, segments)
 
 
