@@ -83,6 +83,7 @@ class Runtime:
         self._subscriber = Subscriber(self.context, addresses.events_out, (), self.malformed, self._on_missed)
         self._probe = LoopBack(self.events, self._subscriber)
         self._probing: Timer | None = None
+        self._unheard: deque[Callable[[], None]] = deque()  # to be called once others can hear us
         self._jobs: JobClient | None = None
         self.watch(self._wake, self._run_posted)
         self.watch(self._subscriber.socket, self._receive_events)
@@ -96,6 +97,11 @@ class Runtime:
             self.events.publish(body, turn=turn, stream=stream)
         except WireError as error:
             self.log.warning("an event is too large to be published", error=str(error))
+
+    def once_heard(self, callback: Callable[[], None]) -> None:
+        """Call `callback` when what is published can be heard: at the beginning, and after the broker was away, it is lost."""
+        self._unheard.append(callback)
+        self._run_unheard()
 
     def subscribe(self, topic: str, handler: Handler) -> None:
         """Call `handler` with each event whose topic begins with `topic`."""
@@ -278,6 +284,11 @@ class Runtime:
             self._probing.cancel()
             self._probing = None
             self._notifier.tell(READY="1", WATCHDOG="1", X_EARSHOT_PHASE=self.phases.name)
+            self._run_unheard()
+
+    def _run_unheard(self) -> None:
+        while self._unheard and self._probe.heard:
+            self._unheard.popleft()()
 
     def _watch_broker(self) -> None:
         self._broker_monitor = self._subscriber.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_AUTH)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 BURST_FRAMES = 100  # as many at once, then the loop sees to the readers
 SUPERVISE_S = 0.25
 REOPEN_S = 20.0  # a sound server that hangs can take this long to say so
-FAREWELL_S = 0.1  # for the last event to leave, and for the first until it can
+FAREWELL_S = 0.1  # for the last event to leave
 
 
 class Mic:
@@ -52,7 +52,7 @@ class Mic:
         self._finished = False
         self._heard = False
         runtime.watch(self._audio.history, self._serve)
-        runtime.after(FAREWELL_S, self._announce)
+        runtime.once_heard(self._announce)
         self._tell()
         self._pump()
         if self._is_device:
@@ -149,12 +149,12 @@ class Mic:
             self._tell_gap(died.epoch, died.newest_sample, max(0, round(gap_ms / FRAME_MS)) * FRAME_SAMPLES, "restart")
 
     def _tell_gap(self, epoch: str, first_sample: int, samples: int, cause: Literal["device", "restart"]) -> None:
-        """Tell of samples that nobody will ever hear. The event waits a moment: a source that has just begun may not be connected yet."""
+        """Tell of samples that nobody will ever hear. A source that has just begun may not be connected yet."""
         stream = self._audio.stream
         self._runtime.count("audio-device-ms" if cause == "device" else "audio-restart-ms", samples * 1000 // SAMPLE_RATE_HZ, stream=stream)
         if samples:
             gap = AudioGap(epoch=epoch, first_sample=first_sample, samples=samples, cause=cause)
-            self._runtime.after(FAREWELL_S, lambda: self._runtime.publish(gap, stream=stream))
+            self._runtime.once_heard(lambda: self._runtime.publish(gap, stream=stream))
 
     def _tell(self) -> None:
         for note in self._source.take_notes():

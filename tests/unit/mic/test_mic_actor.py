@@ -253,6 +253,7 @@ def test_what_fell_while_a_killed_device_source_was_started_again_is_told_with_i
     instance.until(lambda: len(reader.frames) == 1)
     instance.kill_source("mic")
     second = device_mic(instance, monkeypatch)
+    instance.until_ready()
     end_s = time.monotonic() + 0.5
     instance.until(lambda: time.monotonic() > end_s)  # this is the length of the gap, and not a wait for anything
     second.streams[-1].deliver(block)
