@@ -28,6 +28,9 @@ from bus.messages.base import Body, Message
 from bus.security import connect
 from bus.sockets import is_readable, receive, send
 
+CATCH_UP_ROUNDS = 20
+"""Others may go on talking."""
+
 
 def configure(
     socket: zmq.Socket[bytes], high_water_mark: int = EVENT_HIGH_WATER_MARK, largest_bytes: int = max(MAX_HEAD_BYTES, MAX_PAYLOAD_BYTES)
@@ -186,3 +189,21 @@ def wait_until_heard(publisher: Publisher, subscriber: Subscriber, timeout_s: fl
         if probe.heard:
             return early
     raise NoInstance(f"no answer from the event broker within {timeout_s:.0f} s; is the assistant running? See `supervisor status`")
+
+
+def catch_up(publisher: Publisher, subscriber: Subscriber, timeout_s: float) -> list[Message]:
+    """Return the events that were published before now, and were still on their way.
+
+    For programs that know from the jobs or the store that something is over, and want to have heard all that was told of it. A question
+    may overtake in the broker what others have said, so it is asked until nothing more comes, twice in a row: what the one overtook comes
+    with the next. Raise NoInstance after `timeout_s` without an answer.
+    """
+    found: list[Message] = []
+    in_vain = 0
+    for _ in range(CATCH_UP_ROUNDS):
+        late = wait_until_heard(publisher, subscriber, timeout_s)
+        found += late
+        in_vain = 0 if late else in_vain + 1
+        if in_vain == 2:
+            break
+    return found

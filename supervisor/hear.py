@@ -16,7 +16,7 @@ import re
 import secrets
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +26,7 @@ from bus.addresses import Addresses, Lock, is_locked
 from bus.audio import Mark
 from bus.codec import Stamp
 from bus.errors import EarshotError, InstanceRunning, NoInstance
-from bus.events import Publisher, Subscriber, wait_until_heard
+from bus.events import Publisher, Subscriber, catch_up, wait_until_heard
 from bus.jobs import query_jobs
 from bus.limits import SCHEMA_VERSION, STREAM_NAME_MAX
 from bus.messages.base import Envelope, Message
@@ -132,7 +132,7 @@ class Hearing:
         self._until(lambda: not any(is_open(job.state) for job in self._jobs()))
         for record in remembered(self._addresses, turns=self._ours):
             self._finish(record)
-        self._receive()  # what was ignored is in no store: only its event tells of it
+        self._catch_up()
         kept = self._tell_unkept()
         if len(self._shown) == before:
             sys.stderr.write(f"{file}: no speech in it was long enough for a turn\n")
@@ -183,8 +183,16 @@ class Hearing:
             sys.stderr.write(f"error: the turn {job.turn} was given up at the stage {job.stage}: {job.reason}\n")
         return not unkept
 
+    def _catch_up(self) -> None:
+        """What was ignored, or too short, is in no store: only its event tells of it, and may come after its job is over."""
+        with contextlib.suppress(NoInstance):  # the broker is gone, and the events with it
+            self._show(catch_up(self._publisher, self._subscriber, CONNECT_TIMEOUT_S))
+
     def _receive(self) -> None:
-        for message in self._subscriber.receive():
+        self._show(self._subscriber.receive())
+
+    def _show(self, messages: Iterable[Message]) -> None:
+        for message in messages:
             if message.envelope.stream != self._stream or not self._is_ours(message.envelope.turn):
                 continue
             if isinstance(message.body, TurnFinished):

@@ -5,6 +5,7 @@ A process of its own: a terminal that is held (Ctrl+S) blocks who writes to it, 
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import signal
@@ -15,8 +16,8 @@ import zmq
 
 from bus.addresses import Addresses
 from bus.codec import Stamp
-from bus.errors import WireError
-from bus.events import LoopBack, Publisher, Subscriber
+from bus.errors import NoInstance, WireError
+from bus.events import LoopBack, Publisher, Subscriber, catch_up
 from bus.losses import CHECK_INTERVAL_S, Cause, Losses
 from bus.messages.base import Message
 from bus.notify import Notifier
@@ -25,7 +26,7 @@ from supervisor.loop import Loop, Signals
 from supervisor.views.conversation import TOPICS, Conversation
 
 PROBE_INTERVAL_S = 0.02
-LAST_WORDS_MS = 50
+LAST_WORDS_S = 1.0
 NAME = "console"
 RESTARTED = "\nThe console was started again. What it missed: `supervisor memory list`.\n"
 
@@ -54,8 +55,10 @@ class Console:
             self._loop.watch(signals.fileno(), lambda: None)
             while not signals.received():
                 self._loop.turn()
-        while self._subscriber.socket.poll(LAST_WORDS_MS):  # what was said before the stop
-            self._receive()
+        self._receive()
+        with contextlib.suppress(NoInstance):  # the broker is gone too
+            for message in catch_up(self._publisher, self._subscriber, LAST_WORDS_S):  # what was said before the stop
+                self._write(self._conversation.render(message))
         self._write(self._conversation.end())
 
     @staticmethod

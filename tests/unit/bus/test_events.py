@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from collections.abc import Iterator
 
 import pytest
@@ -11,8 +13,8 @@ from bus.addresses import Addresses
 from bus.broker import Broker
 from bus.codec import Stamp
 from bus.errors import NoInstance
-from bus.events import Publisher, Subscriber, wait_until_heard
-from bus.messages.actor import BrokerBeat
+from bus.events import Publisher, Subscriber, catch_up, configure, wait_until_heard
+from bus.messages.actor import BrokerBeat, Probe
 from bus.messages.base import Message
 from bus.messages.reply import ReplyWaiting
 from tests.waiting import pump_until
@@ -96,3 +98,50 @@ def test_rubbish_on_the_bus_is_counted_and_never_reaches_a_handler(addresses: Ad
     assert heard == []
     publisher.close()
     subscriber.close()
+
+
+class UnfairBroker:
+    """Passes probes on at once, and after each of them one other event."""
+
+    def __init__(self, addresses: Addresses, context: Context) -> None:
+        self._publishers, self._subscribers = context.socket(zmq.XSUB), context.socket(zmq.XPUB)
+        for socket, endpoint in ((self._publishers, addresses.events_in), (self._subscribers, addresses.events_out)):
+            configure(socket)
+            socket.bind(endpoint)
+        self.held: deque[list[bytes]] = deque()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._over.is_set():
+            if self._subscribers.poll(1):
+                self._publishers.send_multipart(self._subscribers.recv_multipart())
+            if self._publishers.poll(1):
+                frames = self._publishers.recv_multipart()
+                if not frames[0].startswith(Probe.topic.encode()):
+                    self.held.append(frames)
+                    continue
+                self._subscribers.send_multipart(frames)
+                if self.held:
+                    self._subscribers.send_multipart(self.held.popleft())
+
+    def close(self) -> None:
+        self._over.set()
+        self._thread.join()
+        self._publishers.close()
+        self._subscribers.close()
+
+
+def test_who_catches_up_hears_all_that_was_on_its_way_though_a_probe_overtakes_it(addresses: Addresses, context: Context) -> None:
+    broker = UnfairBroker(addresses, context)
+    other, publisher = (Publisher(context, addresses.events_in, Stamp(name, "1")) for name in ("other", "asker"))
+    subscriber = Subscriber(context, addresses.events_out, ("reply.",))
+    wait_until_heard(other, subscriber, 10)
+    for number in range(5):
+        other.publish(ReplyWaiting(reason=str(number)))
+    pump_until(lambda: len(broker.held) == 5)
+    heard = catch_up(publisher, subscriber, 10)
+    assert [getattr(message.body, "reason", "") for message in heard] == [str(number) for number in range(5)]
+    for end in (other, publisher, subscriber, broker):
+        end.close()
