@@ -42,6 +42,8 @@ engine = "espeak"
 [speaker]
 output = "none"
 pace = "fast"
+[launcher]
+watchdog_s = 10.0
 [whisper]
 workers = 1
 """
@@ -99,10 +101,15 @@ class Machine:
 
     def wait_for(self, unit: str, **values: str) -> None:
         """Wait until the unit has these properties."""
-        wait_until(lambda: all(self.show(unit, name) == value for name, value in values.items()), interval_s=0.05)
+
+        def explain() -> str:
+            return f"{unit}: {values}, but {[self.show(unit, name) for name in values]}\n{self.journal(unit)[-4000:]}"
+
+        wait_until(lambda: all(self.show(unit, name) == value for name, value in values.items()), interval_s=0.05, explain=explain)
 
     def journal(self, unit: str = "") -> str:
         """What the journal has of a unit, or of all."""
+        self.run("journalctl", "--sync", check=False)  # what was said last may be on its way
         done = self.run("journalctl", "--no-pager", "--output=cat", *([f"--unit={unit}"] if unit else []), check=False)
         return done.stdout
 

@@ -8,12 +8,12 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import IO
 
 import pytest
 
 from supervisor.topology import parse_cpu_list
 from tests.systemd.machine import COMMAND_TIMEOUT_S, CONFIG, SPEECH, SUPERVISOR, Machine, elapsed_s, turns_of
-from tests.waiting import wait_until
 
 ACTORS = ["broker", "dialogue", "dispatcher", "llm", "memory", "recorder", "rehearsal-llm", "speaker", "tts", "vad", "whisper-1"]
 SAID = "What is two plus three?"
@@ -21,6 +21,8 @@ SPOKEN_WORDS = ("two plus three", "is five")
 STOP_LIMIT_S = 12.0
 """The deadlines of the units one after the other: the actors 3 s, then dispatcher and broker, and a second for the stacks."""
 CONFIG_FILE = "/etc/earshot/earshot.toml"
+PATIENT = "[Service]\nWatchdogSec=10\n"
+"""A machine that is busy with other things is no reason for a restart."""
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +30,9 @@ def installed(machine: Machine) -> Machine:
     """With `supervisor install --systemd` and the rehearsal kit."""
     machine.run(SUPERVISOR, "install", "--systemd")
     machine.write(CONFIG_FILE, CONFIG)
+    for unit in ("earshot@.service", "earshot.service"):
+        machine.write(f"/run/systemd/system/{unit}.d/50-patient.conf", PATIENT)
+    machine.systemctl("daemon-reload")
     return machine
 
 
@@ -37,6 +42,19 @@ def target(installed: Machine) -> Iterator[Machine]:
     installed.systemctl("start", "earshot.target")
     yield installed
     installed.stop()
+
+
+@contextmanager
+def tapping(machine: Machine, *topics: str) -> Iterator[IO[str]]:
+    """What a tap prints that is connected for certain."""
+    tap = machine.popen(SUPERVISOR, "tap", *topics, "broker.beat", "--json", "--timeout", str(COMMAND_TIMEOUT_S), user="earshot")
+    assert tap.stdout is not None
+    assert tap.stdout.readline()
+    try:
+        yield tap.stdout
+    finally:
+        tap.stdout.close()  # it ends with its next line
+        tap.wait(timeout=COMMAND_TIMEOUT_S)
 
 
 @contextmanager
@@ -82,26 +100,24 @@ def test_what_is_said_to_the_target_is_answered(target: Machine) -> None:
 
 def test_a_worker_killed_while_it_transcribes_is_replaced_and_its_turn_answered(target: Machine) -> None:
     restarts = int(target.show("earshot@whisper-1.service", "NRestarts"))
-    tap = target.popen(SUPERVISOR, "tap", "job.moved", "broker.beat", "--json", "--timeout", str(COMMAND_TIMEOUT_S), user="earshot")
-    assert tap.stdout is not None
-    assert tap.stdout.readline()  # it is connected
-    hearing = target.begin_to_hear()
-    assert any(re.search(r'"(leased|ahead)"', line) and "transcribe" in line for line in tap.stdout)
-    target.systemctl("kill", "--signal=KILL", "earshot@whisper-1.service")
-    (turn,) = turns_of(hearing.communicate(timeout=COMMAND_TIMEOUT_S)[0])
-    tap.stdout.close()  # it ends with its next line
-    tap.wait(timeout=COMMAND_TIMEOUT_S)
+    with tapping(target, "job.moved") as tap:
+        hearing = target.begin_to_hear()
+        assert any(re.search(r'"(leased|ahead)"', line) and "transcribe" in line for line in tap)
+        target.systemctl("kill", "--signal=KILL", "earshot@whisper-1.service")
+        (turn,) = turns_of(hearing.communicate(timeout=COMMAND_TIMEOUT_S)[0])
     assert turn["transcript"] == SAID
-    assert int(target.show("earshot@whisper-1.service", "NRestarts")) == restarts + 1
+    target.wait_for("earshot@whisper-1.service", ActiveState="active", SubState="running", NRestarts=str(restarts + 1))
 
 
 @pytest.mark.parametrize("actor", ["dialogue", "broker", "whisper-1"])
 def test_an_actor_whose_beat_stops_leaves_its_stacks_comes_back_and_the_turn_is_answered(target: Machine, actor: str) -> None:
     unit = f"earshot@{actor}.service"
     restarts = int(target.show(unit, "NRestarts"))
-    hearing = target.begin_to_hear()
-    target.systemctl("kill", "--signal=STOP", unit)
-    (turn,) = turns_of(hearing.communicate(timeout=COMMAND_TIMEOUT_S)[0])
+    with tapping(target, "speech.started") as tap:
+        hearing = target.begin_to_hear()
+        assert any("speech.started" in line for line in tap)  # without a broker it would not begin
+        target.systemctl("kill", "--signal=STOP", unit)
+        (turn,) = turns_of(hearing.communicate(timeout=COMMAND_TIMEOUT_S)[0])
     assert turn["transcript"] == SAID
     target.wait_for(unit, ActiveState="active", SubState="running", NRestarts=str(restarts + 1))
     journal = target.journal(unit)
@@ -111,11 +127,12 @@ def test_an_actor_whose_beat_stops_leaves_its_stacks_comes_back_and_the_turn_is_
 
 def test_an_actor_that_hangs_while_it_loads_is_caught_as_well(target: Machine) -> None:
     unit = "earshot@whisper-1.service"
-    target.systemctl("restart", "--no-block", unit)
-    target.wait_for(unit, SubState="start")
-    wait_until(lambda: "loading" in target.show(unit, "StatusText"), interval_s=0.01)
-    target.systemctl("kill", "--signal=STOP", unit)
-    target.wait_for(unit, ActiveState="active", SubState="running", NRestarts="1")
+    stops = "[Service]\nExecStart=\nExecStart=/opt/earshot/bin/python -m tests.chaos.stop_while_loading %i\n"
+    with changed(target, f"/run/systemd/system/{unit}.d/99-test.conf", stops):
+        target.systemctl("restart", "--no-block", unit)
+        target.wait_for(unit, ActiveState="active", SubState="running", NRestarts="1")
+    assert "stop_while_loading.py" in target.journal(unit)
+    target.systemctl("restart", unit)
 
 
 def test_an_actor_that_always_fails_stays_down_as_failed_and_status_says_so(target: Machine) -> None:
