@@ -30,8 +30,8 @@ from supervisor.restart import RestartLimits
 from supervisor.topology import this_machine
 from supervisor.ward import Patience
 
-SETTLE_S: Final = 2.0
-"""So long `start --detach` waits to hear whether the model's server is there."""
+SETTLE_S: Final = 8.0
+"""So long, at most, `start --detach` waits to hear whether the model's server is there: more than `llm.connect_timeout_s`."""
 
 
 def run(settings: Settings, *, console: bool) -> None:
