@@ -20,7 +20,9 @@ def pump_until(
             step()
 
 
-def wait_until(condition: Callable[[], object], deadline_s: float = DEADLINE_S, interval_s: float = 0.01) -> None:
+def wait_until(
+    condition: Callable[[], object], deadline_s: float = DEADLINE_S, interval_s: float = 0.01, explain: Callable[[], str] = lambda: ""
+) -> None:
     """Look again and again, for things that other processes do; a look that takes long itself leaves them as long in peace."""
     looked_s = time.monotonic()
 
@@ -29,4 +31,4 @@ def wait_until(condition: Callable[[], object], deadline_s: float = DEADLINE_S, 
         looked_s = time.monotonic()
         return condition()
 
-    pump_until(look, lambda: time.sleep(max(interval_s, time.monotonic() - looked_s)), deadline_s=deadline_s)
+    pump_until(look, lambda: time.sleep(max(interval_s, time.monotonic() - looked_s)), deadline_s=deadline_s, explain=explain)

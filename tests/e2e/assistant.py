@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -86,11 +88,11 @@ class Assistant:
 
     def status(self) -> dict[str, dict[str, Any]]:
         """The actors by name, with what `status --json` prints of each; asked without a process of its own, for tests look often."""
-        return {actor.actor: json.loads(json_line(actor)) for actor in status(self.addresses).actors}
+        return {actor.actor: json.loads(json_line(actor)) for actor in status(self.addresses, DEADLINE_S).actors}
 
     def detail(self, actor: str) -> str:
         """What `status` tells of an actor below its table."""
-        return next(each.detail for each in status(self.addresses).actors if each.actor == actor)
+        return next(each.detail for each in status(self.addresses, DEADLINE_S).actors if each.actor == actor)
 
     def state_of_affairs(self) -> str:
         """For the message of a test that waits in vain: every actor, where the last turns were, and the end of the log."""
@@ -100,7 +102,7 @@ class Assistant:
     def is_ready(self) -> bool:
         """Whether it runs, answers, and has been ready as a whole."""
         try:
-            return status(self.addresses).ready
+            return status(self.addresses, DEADLINE_S).ready
         except NoInstance:
             return False
 
@@ -121,7 +123,18 @@ class Assistant:
             found = self.status()[actor]
             return bool(found["state"] == "ready" and found["pid"] != but_not_pid)
 
-        wait_until(ready)
+        self.wait_until(ready)
+
+    def wait_until(self, condition: Callable[[], object], interval_s: float = 0.01) -> None:
+        """Look until it is so; who waits in vain is told how everything stood."""
+        wait_until(condition, interval_s=interval_s, explain=self.state_of_affairs)
+
+    def rehearse(self, **behaviour: object) -> None:
+        """Tell the rehearsal server how to behave from the next request on."""
+        port = (self.addresses.runtime_dir / "rehearsal-llm.port").read_text().strip()
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/rehearsal", json.dumps(behaviour).encode(), method="POST")
+        with urllib.request.urlopen(request, timeout=DEADLINE_S):
+            pass
 
     @contextmanager
     def events(self, *topics: str) -> Iterator[Events]:
@@ -147,20 +160,36 @@ class Events:
         self.heard: list[Message] = []
 
     def wait_for(self, topic: str, deadline_s: float = DEADLINE_S, **fields: object) -> Message:
-        """The next event of that topic whose body has these fields."""
+        """The next event of that topic whose body has these fields; those before it are forgotten."""
+        found = self.within(deadline_s, topic, **fields)
+        assert found, f"not within {deadline_s} s: {topic} {fields or ''}\n{self.explain()}"
+        return found
 
+    def within(self, seconds: float, topic: str, **fields: object) -> Message | None:
+        """The same, or None when there is no such event within that time."""
+        end_s = time.monotonic() + seconds
+        while True:
+            self.heard.extend(self.subscriber.receive())
+            while self.heard:
+                message = self.heard.pop(0)
+                if message.topic == topic and all(getattr(message.body, name) == value for name, value in fields.items()):
+                    return message
+            if time.monotonic() >= end_s:
+                return None
+            self.subscriber.socket.poll(50)
+
+    def up_to(self, topic: str) -> list[Message]:
+        """The next event of that topic, after all that came before it."""
         found: list[Message] = []
 
         def look() -> None:
             self.subscriber.socket.poll(50)
             self.heard.extend(self.subscriber.receive())
-            while self.heard and not found:
-                message = self.heard.pop(0)
-                if message.topic == topic and all(getattr(message.body, name) == value for name, value in fields.items()):
-                    found.append(message)
+            while self.heard and not (found and found[-1].topic == topic):
+                found.append(self.heard.pop(0))
 
-        pump_until(lambda: found, look, deadline_s=deadline_s, explain=lambda: f"{topic} {fields or ''}\n{self.explain()}")
-        return found[0]
+        pump_until(lambda: found and found[-1].topic == topic, look, explain=lambda: f"{topic}\n{self.explain()}")
+        return found
 
 
 def assert_adds_up(turn: dict[str, Any]) -> None:
@@ -178,7 +207,15 @@ def lines(text: str) -> list[dict[str, Any]]:
 
 def everything_in(directory: Path) -> bytes:
     """What stands in any file below, in lower case."""
-    return b"".join(path.read_bytes() for path in directory.rglob("*") if path.is_file()).lower()
+    return b"".join(_contents(path) for path in directory.rglob("*") if path.is_file()).lower()
+
+
+def _contents(path: Path) -> bytes:
+    """What stands in a file; nothing in one that has gone since it was listed."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
 
 
 @contextmanager

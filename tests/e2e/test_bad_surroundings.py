@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import threading
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from actors.rehearsal_llm.server import RehearsalServer
-from tests.e2e.assistant import COMMAND_TIMEOUT_S, ROOT, SPEECH, SUPERVISOR, Assistant, assistant, everything_in, lines, words
+from tests.e2e.assistant import COMMAND_TIMEOUT_S, PATIENT, ROOT, SPEECH, SUPERVISOR, Assistant, assistant, everything_in, lines, words
 from tests.ports import port_without_a_server
-from tests.waiting import wait_until
 
 
 def start(directory: Path, *options: str, config: str = "config/rehearsal.toml", detach: bool = False) -> subprocess.CompletedProcess[str]:
@@ -33,44 +30,36 @@ def last_line(done: subprocess.CompletedProcess[str]) -> str:
     return done.stderr.strip().splitlines()[-1]
 
 
-def rehearse(running: Assistant, **behaviour: object) -> None:
-    """Tell the rehearsal server how to behave from now on."""
-    port = (running.addresses.runtime_dir / "rehearsal-llm.port").read_text().strip()
-    request = urllib.request.Request(f"http://127.0.0.1:{port}/rehearsal", json.dumps(behaviour).encode(), method="POST")
-    with urllib.request.urlopen(request, timeout=10):
-        pass
-
-
 @pytest.mark.parametrize("fault", ["error-500", "empty", "break-off", "abort", "engine-death"])
 def test_one_bad_answer_of_the_server_is_made_up_for(running: Assistant, fault: str) -> None:
-    rehearse(running, fault=fault, times=1)
+    running.rehearse(fault=fault, times=1)
     (turn,) = running.hear(SPEECH / "sum-rms.wav")
     assert (turn["state"], turn["reply"]) == ("answered", "Two plus three is five.")
 
 
 @pytest.mark.parametrize("fault", ["error-500", "html", "break-off"])
 def test_a_server_that_stays_bad_brings_an_apology_and_the_next_turn_is_answered(running: Assistant, fault: str) -> None:
-    rehearse(running, fault=fault, times=100)
+    running.rehearse(fault=fault, times=100)
     (failed,) = running.hear(SPEECH / "sum-rms.wav")
     assert failed["state"] == "failed"
     assert words(failed["transcript"]) == words("what is two plus three")
     assert "Sorry" in failed["reply"]
-    rehearse(running, fault="")
+    running.rehearse(fault="")
     (turn,) = running.hear(SPEECH / "sum-rms.wav")
     assert turn["state"] == "answered"
 
 
 def test_a_server_that_hangs_is_given_up_at_its_deadline() -> None:
-    with assistant("llm.first_token_timeout_s=3", "jobs.max_attempts=2") as impatient:
-        rehearse(impatient, fault="hang", times=1)
+    with assistant("llm.first_token_timeout_s=3", "llm.warm=false", PATIENT) as impatient:
+        impatient.rehearse(fault="hang", times=1)
         (turn,) = impatient.hear(SPEECH / "sum-rms.wav")
         assert turn["state"] == "answered"
 
 
 @pytest.mark.parametrize("template", ["alternating", "no-system"])
 def test_a_strict_chat_template_is_served_on_every_turn(template: str) -> None:
-    with assistant() as strict:
-        rehearse(strict, template=template)
+    with assistant(PATIENT) as strict:
+        strict.rehearse(template=template)
         turns = strict.hear(SPEECH / "sum-rms.wav", SPEECH / "joke-slt.wav", SPEECH / "sum-rms.wav")
         assert [turn["state"] for turn in turns] == ["answered"] * 3
 
@@ -78,7 +67,7 @@ def test_a_strict_chat_template_is_served_on_every_turn(template: str) -> None:
 def test_a_server_that_is_not_there_yet_is_waited_for_and_the_user_is_told() -> None:
     with (
         port_without_a_server() as port,
-        assistant(f"llm.url=http://127.0.0.1:{port}/v1", "llm.model=rehearsal") as waiting,
+        assistant(f"llm.url=http://127.0.0.1:{port}/v1", "llm.model=rehearsal", PATIENT) as waiting,
         waiting.events("reply.") as events,
     ):
         process = waiting.popen("hear", "--json", "--pace", "fast", str(SPEECH / "sum-rms.wav"))
@@ -94,7 +83,7 @@ def test_a_server_that_is_not_there_yet_is_waited_for_and_the_user_is_told() -> 
 @pytest.fixture(scope="module")
 def wrong() -> Iterator[Assistant]:
     """An assistant that asks for a model that nobody serves."""
-    with assistant("llm.model=rehersal") as started:
+    with assistant("llm.model=rehersal", PATIENT) as started:
         yield started
 
 
@@ -116,11 +105,11 @@ def test_what_was_given_up_is_forgotten_too(wrong: Assistant) -> None:
     wrong.hear(SPEECH / "sum-rms.wav")
     assert b"two plus three" in everything_in(wrong.addresses.state_dir)
     wrong.run("memory", "forget", "--all", "--yes")
-    wait_until(lambda: b"two plus three" not in everything_in(wrong.addresses.state_dir))
+    wrong.wait_until(lambda: b"two plus three" not in everything_in(wrong.addresses.state_dir))
 
 
 def test_json_lines_stay_clean_and_the_wait_for_the_server_is_told_beside_them() -> None:
-    with assistant("llm.url=http://127.0.0.1:9/v1", "llm.model=rehearsal") as waiting:
+    with assistant("llm.url=http://127.0.0.1:9/v1", "llm.model=rehearsal", PATIENT) as waiting:
         process = waiting.popen("hear", "--json", str(SPEECH / "sum-rms.wav"))
         assert process.stderr is not None
         assert any("waiting for the language model: " in line for line in process.stderr)

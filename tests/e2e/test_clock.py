@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import tempfile
 import time
@@ -15,6 +13,7 @@ import pytest
 
 from bus.addresses import Addresses
 from tests.e2e.assistant import COMMAND_TIMEOUT_S, SENTENCES, SPEECH, Assistant, assistant, lines, words
+from tests.processes import stop_for
 from tests.waiting import wait_until
 
 LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
@@ -22,8 +21,9 @@ HOURS_5_S = 5 * 3600
 WATCHDOG_S = 10.0
 """A machine that is busy with other things must not be taken for one whose clock was set."""
 ASLEEP_S = 1.5 * WATCHDOG_S
+TOKEN_DELAY_MS = 60
 OPTIONS = (
-    *("rehearsal_llm.first_token_delay_ms=400", "rehearsal_llm.token_delay_ms=60", "llm.patience_s=30"),
+    *("rehearsal_llm.first_token_delay_ms=400", f"rehearsal_llm.token_delay_ms={TOKEN_DELAY_MS}", "llm.patience_s=30"),
     f"launcher.watchdog_s={WATCHDOG_S}",
 )
 
@@ -92,10 +92,12 @@ def restarted(running: Assistant) -> list[str]:
 def test_a_turn_in_which_the_clock_is_set_is_answered_once(running: Assistant, clock: WallClock, moment: str, jump_s: int) -> None:
     clock.set(0)
     before = len(running.remembered())
+    running.rehearse(token_delay_ms=1000)  # so that the turn is not over before the clock is set
     with running.events(moment.partition(".")[0]) as events:
         process = heard(running, clock, "sum-rms.wav", "real")
         events.wait_for(moment)
         clock.set(jump_s)
+        running.rehearse(token_delay_ms=TOKEN_DELAY_MS)
         out, errors = process.communicate(timeout=COMMAND_TIMEOUT_S)
     assert (process.returncode, errors) == (0, "")
     (turn,) = lines(out)
@@ -142,12 +144,7 @@ def test_a_machine_that_slept_in_the_middle_of_a_turn_goes_on_where_it_was() -> 
         process = sleeper.popen("hear", "--json", "--pace", "real", str(SPEECH / "sum-rms.wav"))
         events.wait_for("reply.started")
         everybody = [int((sleeper.addresses.runtime_dir / "lock").read_text()), *(actor["pid"] for actor in sleeper.status().values())]
-        for pid in everybody:
-            os.kill(pid, signal.SIGSTOP)
-        woken_s = time.monotonic() + ASLEEP_S
-        wait_until(lambda: time.monotonic() > woken_s)  # the sleep itself is what is tested
-        for pid in everybody:
-            os.kill(pid, signal.SIGCONT)
+        stop_for(ASLEEP_S, *everybody)
         out, _ = process.communicate(timeout=COMMAND_TIMEOUT_S)
         assert process.returncode == 0
         assert [turn["reply"] for turn in lines(out)] == ["Two plus three is five."]

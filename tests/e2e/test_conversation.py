@@ -26,7 +26,6 @@ from tests.e2e.assistant import (
     placed,
     words,
 )
-from tests.waiting import wait_until
 
 
 def test_every_sentence_of_a_conversation_is_heard_word_for_word_and_answered(running: Assistant) -> None:
@@ -44,11 +43,13 @@ def test_what_was_said_earlier_is_known_later(running: Assistant) -> None:
 
 
 def test_the_status_is_printed_as_the_launcher_tells_it(running: Assistant) -> None:
+    before = running.status()
     printed = {actor["actor"]: actor for actor in lines(running.run("status", "--json").stdout)}
-    told = running.status()
-    assert [*printed] == [*told]
-    for name, actor in told.items():
-        assert {**printed[name], "up_s": 0, "rss_bytes": 0, "phase": ""} == {**actor, "up_s": 0, "rss_bytes": 0, "phase": ""}
+    after = running.status()
+    assert [*printed] == [*before] == [*after]
+    ever_changing = {"up_s": 0, "rss_bytes": 0, "phase": ""}
+    for name, actor in printed.items():  # what was lost by earlier turns may be told at any moment
+        assert {**actor, **ever_changing} in ({**before[name], **ever_changing}, {**after[name], **ever_changing})
 
 
 def test_speech_that_is_too_short_is_no_turn_and_is_told(running: Assistant) -> None:
@@ -90,7 +91,9 @@ def test_every_turn_is_in_the_memory_once_and_can_be_forgotten(running: Assistan
     assert "joke" in running.run("memory", "search", "joke").stdout
     running.run("memory", "forget", "--all", "--yes")
     assert running.remembered() == []
-    wait_until(lambda: b"two plus three" not in everything_in(running.addresses.state_dir))  # the spool wipes itself when it is idle
+    running.wait_until(
+        lambda: b"two plus three" not in everything_in(running.addresses.state_dir)
+    )  # the spool wipes itself when it is idle
 
 
 def test_what_was_said_is_not_in_the_logs(running: Assistant) -> None:

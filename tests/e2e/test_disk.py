@@ -19,7 +19,7 @@ from tests.processes import is_alive
 from tests.waiting import wait_until
 
 SUM = SPEECH / "sum-rms.wav"
-SLOW_REPLY = ("rehearsal_llm.first_token_delay_ms=1000", "rehearsal_llm.token_delay_ms=400", PATIENT)
+SLOW_REPLY = ("rehearsal_llm.first_token_delay_ms=1000", "rehearsal_llm.token_delay_ms=800", PATIENT)
 """So slow that a turn in which something was heard is open still when the disk is full or everybody is dead."""
 
 
@@ -88,14 +88,14 @@ def test_a_disk_that_fills_up_in_a_turn_delays_the_turn_and_hear_says_why(moment
             process = running.popen("hear", "--json", "--pace", "real", str(SUM))
             events.wait_for(moment)
             small.fill()
-            wait_until(lambda: "no space is left" in running.detail("dispatcher"))
+            running.wait_until(lambda: "no space is left" in running.detail("dispatcher"))
         wait_for_line(process, "dispatcher: the spool cannot be written: no space is left in ")
         small.free()
         out, errors = process.communicate(timeout=COMMAND_TIMEOUT_S)
         assert process.returncode == 0, errors
         assert [turn["reply"] for turn in lines(out)] == ["Two plus three is five."]
         assert len(running.remembered()) == 1
-        wait_until(lambda: "jobs are taken and written down again" in running.detail("dispatcher"))
+        running.wait_until(lambda: "jobs are taken and written down again" in running.detail("dispatcher"))
 
 
 def test_everybody_who_is_killed_on_a_full_disk_is_there_again_when_it_has_room() -> None:
@@ -116,7 +116,7 @@ def test_everybody_who_is_killed_on_a_full_disk_is_there_again_when_it_has_room(
 
 
 def test_a_full_disk_of_the_memory_store_alone_leaves_the_answers_and_they_are_kept_later() -> None:
-    with disk("1m") as small, assistant(f"memory.database={small.path}/memory.sqlite3") as running:
+    with disk("1m") as small, assistant(f"memory.database={small.path}/memory.sqlite3", PATIENT) as running:
         small.fill()
         with running.events("reply.") as events:
             process = running.popen("hear", "--json", str(SUM))
@@ -126,9 +126,9 @@ def test_a_full_disk_of_the_memory_store_alone_leaves_the_answers_and_they_are_k
         assert "was given up at the stage remember: the memory store cannot be written: no space is left in" in errors
         assert "the memory store cannot be written" in running.detail("memory")
         small.free()
-        wait_until(running.remembered)
+        running.wait_until(running.remembered)
         assert [turn["reply"] for turn in running.remembered()] == ["Two plus three is five."]
-        wait_until(lambda: "can be written again" in running.detail("memory"))
+        running.wait_until(lambda: "can be written again" in running.detail("memory"))
 
 
 def test_a_full_runtime_directory_ends_the_start_with_one_line() -> None:
@@ -142,7 +142,7 @@ def test_a_full_runtime_directory_ends_the_start_with_one_line() -> None:
 
 
 def test_the_sound_of_a_file_is_heard_to_its_end_although_its_mark_cannot_be_written() -> None:
-    with disk("1m") as tiny, placed(runtime=tiny.path / "run") as running:
+    with disk("1m") as tiny, placed(PATIENT, runtime=tiny.path / "run") as running:
         running.start()
         with running.events("speech.") as events:
             process = running.popen("hear", "--json", "--pace", "real", str(SPEECH / "conversation.wav"))
@@ -160,7 +160,7 @@ def test_the_sound_of_a_file_is_heard_to_its_end_although_its_mark_cannot_be_wri
 
 
 def test_a_read_only_memory_store_is_waited_for_and_can_be_looked_into_meanwhile() -> None:
-    with disk() as small, assistant(f"memory.database={small.path}/memory.sqlite3") as running:
+    with disk() as small, assistant(f"memory.database={small.path}/memory.sqlite3", PATIENT) as running:
         running.hear(SUM)
         running.stop()
         small.remount("ro")
@@ -214,12 +214,12 @@ def test_a_torn_spool_is_mended_at_the_start_and_its_open_turn_is_answered() -> 
         assert "1 open turn could be read and goes on" in done.stderr
         assert str(spool) + ".damaged-1" in done.stderr
         assert "is damaged" in running.detail("dispatcher")
-        wait_until(running.remembered)
+        running.wait_until(running.remembered)
         assert words(running.remembered()[0]["transcript"]) == words("what is two plus three")
 
 
 def test_a_memory_store_that_is_torn_in_mid_run_is_mended_and_the_turn_is_kept() -> None:
-    with assistant() as running:
+    with assistant(PATIENT) as running:
         for _ in range(3):
             running.hear(SUM)
         store = running.addresses.state_dir / "memory.sqlite3"
@@ -275,7 +275,7 @@ def test_a_spool_that_is_locked_in_mid_run_delays_a_turn_and_no_more() -> None:
         with closing(sqlite3.connect(running.addresses.spool, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             process = running.popen("hear", "--json", str(SUM))
-            wait_until(lambda: "another program keeps it locked" in running.detail("dispatcher"))
+            running.wait_until(lambda: "another program keeps it locked" in running.detail("dispatcher"))
         out, _ = process.communicate(timeout=COMMAND_TIMEOUT_S)
         assert [turn["state"] for turn in lines(out)] == ["answered"]
         assert sum(actor["restarts"] for actor in running.status().values()) == 0

@@ -96,7 +96,7 @@ def is_well(running: Assistant) -> bool:
 
 def wait_until_told(running: Assistant, **parts: str) -> None:
     """What `status` says below its table has these parts, by actor."""
-    wait_until(lambda: all(part in running.detail(actor) for actor, part in parts.items()), interval_s=0.1)
+    running.wait_until(lambda: all(part in running.detail(actor) for actor, part in parts.items()), interval_s=0.1)
 
 
 def next_turn(events: Events) -> TurnRecord:
@@ -156,9 +156,9 @@ def test_a_microphone_unplugged_in_mid_sentence_is_told_and_heard_again_and_neve
     assert isinstance(gap, AudioGap)
     assert gap.cause == "device"
     assert gap.samples > len(spoken(JOKE)) / 2
-    wait_until(lambda: is_well(running), interval_s=0.1)
+    running.wait_until(lambda: is_well(running), interval_s=0.1)
     audio.say(spoken(SUM))
-    wait_until(lambda: any(words(turn["transcript"])[-3:] == ["two", "plus", "three"] for turn in running.remembered()[already:]))
+    running.wait_until(lambda: any(words(turn["transcript"])[-3:] == ["two", "plus", "three"] for turn in running.remembered()[already:]))
     assert not any("joke" in turn["transcript"].lower() for turn in running.remembered()[already:])
 
 
@@ -176,7 +176,7 @@ def test_a_loudspeaker_unplugged_in_mid_answer_plays_the_rest_once_it_is_there_a
                 wait_until(lambda: share_heard(synthesised(turn.reply)[-1:], recording) > MOST, interval_s=0.2)
             else:  # the machine was so busy that patience came to its end
                 assert turn.detail.startswith("not spoken: the loudspeaker"), turn
-    wait_until(lambda: is_well(running), interval_s=0.1)
+    running.wait_until(lambda: is_well(running), interval_s=0.1)
     assert_is_answered_aloud(room)
 
 
@@ -188,7 +188,7 @@ def test_a_sound_server_that_stalls_in_mid_answer_is_told_while_it_does_and_the_
             wait_until_told(running, mic="stopped sending", speaker="went away")
         finally:
             audio.thaw()
-        wait_until(lambda: is_well(running), interval_s=0.1)
+        running.wait_until(lambda: is_well(running), interval_s=0.1)
     assert_is_answered_aloud(room)
 
 
@@ -198,5 +198,5 @@ def test_a_sound_server_that_is_killed_in_mid_answer_and_started_again_is_used_b
         audio.kill()
         wait_until_told(running, mic="microphone", speaker="the loudspeaker")
         audio.start()
-        wait_until(lambda: is_well(running), interval_s=0.1)
+        running.wait_until(lambda: is_well(running), interval_s=0.1)
     assert_is_answered_aloud(room)

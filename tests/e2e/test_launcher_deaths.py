@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -154,8 +156,8 @@ def test_a_start_waits_for_an_assistant_that_is_on_its_way_down(on_its_way_down:
 
 
 def test_of_two_starts_at_the_same_instant_one_succeeds_and_the_other_says_why_not() -> None:
-    with placed() as instance:
-        both = [instance.popen("start", "--config", "config/rehearsal.toml", "--detach") for _ in range(2)]
+    with placed(PATIENT) as instance:
+        both = [instance.popen("start", "--config", "config/rehearsal.toml", *instance.options, "--detach") for _ in range(2)]
         ends = [(process.communicate(timeout=COMMAND_TIMEOUT_S)[1], process.returncode) for process in both]
         assert sorted(status for _, status in ends) == [0, 1]
         (refusal,) = [errors for errors, status in ends if status == 1]
@@ -165,10 +167,13 @@ def test_of_two_starts_at_the_same_instant_one_succeeds_and_the_other_says_why_n
 
 def test_a_stop_in_the_middle_of_a_start_ends_it() -> None:
     with placed() as instance:
-        starting = instance.popen("start", "--config", "config/rehearsal.toml", "--detach")
-        wait_until(lambda: any("actors dispatcher" in command for command in processes(instance)))
-        wait_until(lambda: instance.run("stop", check=False).returncode == 0)
-        _, errors = starting.communicate(timeout=COMMAND_TIMEOUT_S)
+        instance.addresses.prepare()
+        with closing(sqlite3.connect(instance.addresses.spool, isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")  # so that the start does not come to its own end
+            starting = instance.popen("start", "--config", "config/rehearsal.toml", "--detach")
+            wait_until(lambda: any("actors dispatcher" in command for command in processes(instance)))
+            wait_until(lambda: instance.run("stop", check=False).returncode == 0)
+            _, errors = starting.communicate(timeout=COMMAND_TIMEOUT_S)
         assert starting.returncode == 1
         assert errors.splitlines()[-1] == "error: the assistant was stopped before it was ready"  # before it may stand what was waited for
         assert not processes(instance)

@@ -8,7 +8,6 @@ from bus.limits import SAMPLE_RATE_HZ
 from bus.messages.audio import AudioGap
 from tests.e2e.assistant import PATIENT, SPEECH, assistant, words
 from tests.fakes.virtual_microphone import VirtualMicrophone, microphone
-from tests.waiting import wait_until
 
 __all__ = ["microphone"]
 MICROPHONE = ("mic.source=device", "mic.device=pulse", PATIENT)
@@ -21,7 +20,7 @@ def spoken(name: str) -> bytes:
 def test_what_is_spoken_into_the_microphone_is_answered(microphone: VirtualMicrophone) -> None:
     with assistant(*MICROPHONE) as listening:
         microphone.say(spoken("sum-rms.wav"))
-        wait_until(listening.remembered, interval_s=0.5)
+        listening.wait_until(listening.remembered, interval_s=0.5)
         (turn,) = listening.remembered()
     assert (turn["stream"], turn["reply"]) == ("mic", "Two plus three is five.")
     assert words(turn["transcript"]) == words("what is two plus three")
@@ -30,7 +29,7 @@ def test_what_is_spoken_into_the_microphone_is_answered(microphone: VirtualMicro
 def test_a_microphone_process_that_is_killed_is_back_tells_how_long_it_was_deaf_and_hears_on(microphone: VirtualMicrophone) -> None:
     with assistant(*MICROPHONE) as listening:
         microphone.say(spoken("sum-rms.wav"))
-        wait_until(listening.remembered, interval_s=0.5)
+        listening.wait_until(listening.remembered, interval_s=0.5)
         with listening.events("audio.gap") as events:
             pid = listening.kill("mic")
             gap = events.wait_for("audio.gap").body
@@ -43,5 +42,5 @@ def test_a_microphone_process_that_is_killed_is_back_tells_how_long_it_was_deaf_
         assert lost["audio-restart-ms"] == deaf_ms
         assert f"mic: audio-restart {deaf_ms / 1000:.2f} s" in listening.run("status").stdout
         microphone.say(spoken("joke-slt.wav"))
-        wait_until(lambda: len(listening.remembered()) == 2, interval_s=0.5)
+        listening.wait_until(lambda: len(listening.remembered()) == 2, interval_s=0.5)
         assert words(listening.remembered()[1]["transcript"]) == words("tell me a joke please")

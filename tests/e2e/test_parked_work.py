@@ -61,7 +61,7 @@ def test_what_was_given_up_is_listed_and_answered_after_all_in_the_place_of_the_
         refused = broken.run("parked", "retry", "--all", check=False)
         assert refused.returncode == 1
         assert "no assistant is running" in refused.stderr
-        broken.options = ()
+        broken.options = ("--set", PATIENT)
         broken.start()
         with broken.events("turn.") as events:
             broken.run("parked", "retry", turn["turn"])
@@ -101,7 +101,7 @@ def test_what_was_given_up_is_dropped_with_all_that_was_said(running: bool) -> N
 def test_a_turn_that_is_too_old_at_a_new_start_is_kept_as_unanswered_and_can_be_answered_after_all() -> None:
     with assistant("rehearsal_llm.first_token_delay_ms=20000", PATIENT) as first:
         leave_a_turn_open(first)
-        first.options = ("--set", "jobs.resume_max_age_s=0")
+        first.options = ("--set", "jobs.resume_max_age_s=0", "--set", PATIENT)
         with_console = first.popen("start", "--config", "config/rehearsal.toml", *first.options)
         try:
             wait_until(lambda: first.run("memory", "export", check=False).stdout)
@@ -111,7 +111,7 @@ def test_a_turn_that_is_too_old_at_a_new_start_is_kept_as_unanswered_and_can_be_
             assert_adds_up(told)
             lost = [(one["stage"], one["lost"]) for one in told["attempts"] if one["lost"]]
             assert lost == [("answer", "left unanswered: the assistant was not running")]
-            wait_until(first.is_ready)
+            first.wait_until(first.is_ready)
             with first.events("turn.") as events:
                 first.run("parked", "retry", "--all")
                 events.wait_for("turn.finished")

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
+from bus.messages.reply import ReplyWaiting
 from tests.e2e.assistant import COMMAND_TIMEOUT_S, PATIENT, ROOT, SPEECH, assistant, words
 
 STOP_S = 10.0
@@ -61,15 +62,19 @@ def test_sentences_spoken_to_a_stopped_server_are_kept_apart_and_answered_once_i
     talk: Path, server: tuple[str, subprocess.Popen[bytes]], moment: str, options: tuple[str, ...], told: str
 ) -> None:
     url, process = server
-    with assistant(f"llm.url={url}", "llm.model=rehearsal", PATIENT, *options) as patient, patient.events("reply.", "turn.") as events:
+    with (
+        assistant(f"llm.url={url}", "llm.model=rehearsal", PATIENT, *options) as patient,
+        patient.events("reply.", "turn.") as events,
+        patient.events("reply.waiting", "turn.finished") as course,
+    ):
         hearing = patient.popen("hear", "--pace", "real", str(talk))
         events.wait_for(moment)
         process.send_signal(signal.SIGSTOP)
         events.wait_for("reply.waiting", reason=told)
-        with pytest.raises(AssertionError, match="not within"):
-            events.wait_for("turn.finished", deadline_s=STOP_S)
+        assert events.within(STOP_S, "turn.finished") is None
         process.send_signal(signal.SIGCONT)
         out, errors = hearing.communicate(timeout=COMMAND_TIMEOUT_S)
+        waits = [message.body.reason for message in course.up_to("turn.finished") if isinstance(message.body, ReplyWaiting)]
         turns = patient.remembered()
     assert hearing.returncode == 0, errors
     assert [words(turn["transcript"]) for turn in turns] == [words(sentence) for sentence in SAID]
@@ -78,4 +83,5 @@ def test_sentences_spoken_to_a_stopped_server_are_kept_apart_and_answered_once_i
     assert turns[3]["reply"] == "Your name is Anna."  # the strict template took the whole history
     assert max(Counter(turn["turn"] for turn in turns).values()) == 1
     assert [words(line) for line in re.findall(r"^User: (.*)$", out, re.MULTILINE)] == [words(sentence) for sentence in SAID]
-    assert out.count(f"Waiting for the language model: {told}") == 1
+    assert waits.count(told) == 1
+    assert f"Waiting for the language model: {told}" in out  # a busy server may have others wait too

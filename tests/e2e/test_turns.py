@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from pathlib import Path
 from xml.etree import ElementTree
@@ -11,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 from bus.messages.jobs import JobMoved
-from tests.e2e.assistant import COMMAND_TIMEOUT_S, SENTENCES, SPEECH, Assistant, assert_adds_up, assistant, lines
+from tests.e2e.assistant import COMMAND_TIMEOUT_S, PATIENT, SENTENCES, SPEECH, Assistant, assert_adds_up, assistant, lines
 from tests.waiting import wait_until
 
 
@@ -22,8 +23,8 @@ def test_the_parts_of_every_turn_of_the_conversation_add_up_and_say_who_had_them
     for turn in turns:
         assert_adds_up(turn)
         assert turn["first_word_ms"] <= turn["first_clause_ms"] <= turn["total_ms"]
-        assert [part["actor"] for part in turn["parts"]] == [
-            *("vad", "vad", "whisper-1", "whisper-1", "dialogue", "dialogue", "memory", "memory", "llm", "llm", "llm", "llm", "memory")
+        assert [re.sub(r"-\d+$", "", part["actor"]) for part in turn["parts"]] == [  # a machine with many cores has several workers
+            *("vad", "vad", "whisper", "whisper", "dialogue", "dialogue", "memory", "memory", "llm", "llm", "llm", "llm", "memory")
         ]
         assert [one["stage"] for one in turn["attempts"]] == ["transcribe", "heard", "recall", "answer", "answered"]
 
@@ -39,7 +40,7 @@ def test_what_was_said_is_shown_only_when_asked_for(running: Assistant, tmp_path
 
 
 def test_a_worker_that_was_killed_leaves_its_trace_in_the_turn() -> None:
-    with assistant("launcher.watchdog_s=60", "vad.pause_ms=0") as fresh, fresh.events("job.moved") as events:
+    with assistant("launcher.watchdog_s=60", "whisper.workers=1", "vad.pause_ms=0") as fresh, fresh.events("job.moved") as events:
         pid = fresh.kill("whisper-1", signal.SIGSTOP)  # so that it has the job for certain, and does not finish it
         process = fresh.popen("hear", "--json", "--pace", "fast", str(SPEECH / "sum-rms.wav"))
         moved: JobMoved | None = None
@@ -60,7 +61,7 @@ def test_a_worker_that_was_killed_leaves_its_trace_in_the_turn() -> None:
 
 
 def test_turns_of_the_past_are_shown_and_drawn_without_a_running_assistant(tmp_path: Path) -> None:
-    with assistant() as fresh:
+    with assistant(PATIENT) as fresh:
         heard = fresh.hear(SPEECH / "sum-rms.wav", SPEECH / "joke-slt.wav")
         fresh.stop()
         assert f"  2 {heard[1]['turn']}" in fresh.run("turns").stdout

@@ -9,7 +9,6 @@ import pytest
 import soundfile
 
 from tests.e2e.assistant import PATIENT, SPEECH, assert_adds_up, assistant, lines
-from tests.waiting import wait_until
 
 JOKE = SPEECH / "joke-slt.wav"
 
@@ -50,9 +49,10 @@ def test_an_answer_is_heard_to_its_end_although_one_of_the_two_is_killed(victim:
         heard: list[dict[str, object]] = []
         asking = threading.Thread(target=lambda: heard.extend(running.hear(SPEECH / "joke-slt.wav")))
         asking.start()
-        wait_until(lambda: seconds(file) > whole_s + 1.0)
-        running.kill(victim)
+        running.wait_until(lambda: seconds(file) > whole_s + 1.0)
+        pid = running.kill(victim)
         asking.join()
+        running.wait_until_ready(victim, but_not_pid=pid)
         (turn,) = heard
         assert turn["state"] == "answered"
         per_character_s = whole_s / len(str(whole["reply"]))

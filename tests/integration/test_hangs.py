@@ -34,7 +34,12 @@ IMPORTING_S = 10.0
 """Of the one that never comes to its end; the imports of the others may take as long as a busy machine makes them."""
 STOP_S = 1.5
 DEADLINE_S = 60.0
-PATIENCE = {"restart": {"initial_s": 0.05, "max_s": 0.5, "budget": 3, "window_s": 60.0}, "first_beat_s": 30.0, "stop_s": STOP_S}
+PATIENCE = {
+    "restart": {"initial_s": 0.05, "max_s": 0.5, "budget": 3, "window_s": 60.0},
+    "first_beat_s": 30.0,
+    "stop_s": STOP_S,
+    "stacks_s": 8.0,
+}
 
 # The kind of hang, the deadline that catches it, what the launcher says, and a function that the stacks must show.
 ON_A_JOB = [
@@ -103,7 +108,7 @@ class Workers:
     def actor(self, name: str) -> ActorInfo | None:
         if not is_running(self.addresses) or not (self.addresses.runtime_dir / "control").exists():
             return None
-        return next(actor for actor in ask(self.addresses, ControlStatus(), ControlState).actors if actor.actor == name)
+        return next(actor for actor in ask(self.addresses, ControlStatus(), ControlState, DEADLINE_S).actors if actor.actor == name)
 
     def is_ready(self, name: str, restarts: int = 0) -> bool:
         found = self.actor(name)

@@ -164,7 +164,7 @@ def desk(networks: tuple[str, str]) -> Iterator[Machine]:
     """The machine with the assistant, at the first end of the cable."""
     with tempfile.TemporaryDirectory(prefix="ear") as directory:
         # Nothing is done ahead of time, so that the workers that the tests stop hold what is wanted.
-        options = (f"network.listen={PLACE}", "launcher.watchdog_s=120", "vad.pause_ms=0", "vad.partial_ms=0")
+        options = (f"network.listen={PLACE}", "launcher.watchdog_s=120", "whisper.workers=1", "vad.pause_ms=0", "vad.partial_ms=0")
         addresses = Addresses(Path(directory) / "r", Path(directory) / "s")
         machine = Machine(addresses, tuple(part for option in options for part in ("--set", option)), networks[0])
         machine.run("keys", "new", "desk")
