@@ -159,20 +159,21 @@ class Events:
     def __post_init__(self) -> None:
         self.heard: list[Message] = []
 
-    def wait_for(self, topic: str, deadline_s: float = DEADLINE_S, **fields: object) -> Message:
-        """The next event of that topic whose body has these fields; those before it are forgotten."""
-        found = self.within(deadline_s, topic, **fields)
-        assert found, f"not within {deadline_s} s: {topic} {fields or ''}\n{self.explain()}"
+    def wait_for(self, topic: str, deadline_s: float = DEADLINE_S, sender: str = "", **fields: object) -> Message:
+        """The next event of that topic, of that sender if one is named, whose body has these fields; those before it are forgotten."""
+        found = self.within(deadline_s, topic, sender, **fields)
+        assert found, f"not within {deadline_s} s: {topic} {sender} {fields or ''}\n{self.explain()}"
         return found
 
-    def within(self, seconds: float, topic: str, **fields: object) -> Message | None:
+    def within(self, seconds: float, topic: str, sender: str = "", **fields: object) -> Message | None:
         """The same, or None when there is no such event within that time."""
         end_s = time.monotonic() + seconds
         while True:
             self.heard.extend(self.subscriber.receive())
             while self.heard:
                 message = self.heard.pop(0)
-                if message.topic == topic and all(getattr(message.body, name) == value for name, value in fields.items()):
+                is_wanted = message.topic == topic and sender in ("", message.envelope.sender)
+                if is_wanted and all(getattr(message.body, name) == value for name, value in fields.items()):
                     return message
             if time.monotonic() >= end_s:
                 return None
