@@ -74,7 +74,7 @@ def main() -> int:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure what Earshot costs. Takes about fifteen minutes.")
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure what Earshot costs. Takes some twenty minutes.")
     parser.add_argument("--only", nargs="+", choices=BENCHMARKS, default=BENCHMARKS, metavar="NAME", help=", ".join(BENCHMARKS))
     parser.add_argument(
         "--model", action="append", default=[], metavar="MODEL", help="a Whisper model, by name or directory, to measure too"
