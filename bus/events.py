@@ -150,11 +150,16 @@ class LoopBack:
 
     def begin(self) -> None:
         """Start over with a new nonce: at first, and after the broker was replaced."""
-        if self.nonce:
-            self._subscriber.socket.unsubscribe(self._topic)
+        self.end()
         self.nonce = secrets.token_hex(8)
         self.heard = False
         self._subscriber.socket.subscribe(self._topic)
+
+    def end(self) -> None:
+        """It is known, or given up: the broker need not keep the nonce any more."""
+        if self.nonce:
+            self._subscriber.socket.unsubscribe(self._topic)
+        self.nonce = ""
 
     @property
     def _topic(self) -> bytes:
@@ -187,7 +192,9 @@ def wait_until_heard(publisher: Publisher, subscriber: Subscriber, timeout_s: fl
         subscriber.socket.poll(pause_ms)
         early += [message for message in subscriber.receive() if not probe.hear(message)]
         if probe.heard:
+            probe.end()
             return early
+    probe.end()
     raise NoInstance(f"no answer from the event broker within {timeout_s:.0f} s; is the assistant running? See `supervisor status`")
 
 

@@ -185,6 +185,7 @@ class Hearing:
 
     def _catch_up(self) -> None:
         """What was ignored, or too short, is in no store: only its event tells of it, and may come after its job is over."""
+        self._receive()
         with contextlib.suppress(NoInstance):  # the broker is gone, and the events with it
             self._show(catch_up(self._publisher, self._subscriber, CONNECT_TIMEOUT_S))
 

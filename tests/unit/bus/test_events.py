@@ -109,6 +109,8 @@ class UnfairBroker:
             configure(socket)
             socket.bind(endpoint)
         self.held: deque[list[bytes]] = deque()
+        self.wanted: set[bytes] = set()
+        """The topics that somebody is subscribed to."""
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
@@ -116,7 +118,9 @@ class UnfairBroker:
     def _run(self) -> None:
         while not self._over.is_set():
             if self._subscribers.poll(1):
-                self._publishers.send_multipart(self._subscribers.recv_multipart())
+                frames = self._subscribers.recv_multipart()
+                (self.wanted.add if frames[0][:1] == b"\x01" else self.wanted.discard)(frames[0][1:])
+                self._publishers.send_multipart(frames)
             if self._publishers.poll(1):
                 frames = self._publishers.recv_multipart()
                 if not frames[0].startswith(Probe.topic.encode()):
@@ -143,5 +147,6 @@ def test_who_catches_up_hears_all_that_was_on_its_way_though_a_probe_overtakes_i
     pump_until(lambda: len(broker.held) == 5)
     heard = catch_up(publisher, subscriber, 10)
     assert [getattr(message.body, "reason", "") for message in heard] == [str(number) for number in range(5)]
+    pump_until(lambda: broker.wanted == {b"reply."})  # no question is left behind in the broker
     for end in (other, publisher, subscriber, broker):
         end.close()
